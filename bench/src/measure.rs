@@ -1,0 +1,147 @@
+//! How a comparison is measured: ours and its rival take turns, round after round, and the medians are compared.
+
+use serde_json::{Value, json};
+use std::fmt;
+
+/// One side of a comparison: does its work once and gives the time per unit of it, in the job's unit.
+pub type Side<'a> = Box<dyn FnMut() -> f64 + 'a>;
+
+/// A comparison. `ratio` is rival / ours, so more than 1 means that ours is faster.
+pub struct Job<'a> {
+    pub name: String,
+    /// What the times are: `ns/call`, `ms`.
+    pub unit: &'static str,
+    pub ours: Side<'a>,
+    pub rival: Side<'a>,
+    /// The least ratio aimed for, if there is one.
+    pub goal: Option<f64>,
+}
+
+struct Row {
+    name: String,
+    unit: &'static str,
+    ours: f64,
+    rival: f64,
+    goal: Option<f64>,
+}
+
+impl Row {
+    fn ratio(&self) -> f64 {
+        self.rival / self.ours
+    }
+
+    fn met(&self) -> Option<bool> {
+        self.goal.map(|goal| self.ratio() >= goal)
+    }
+}
+
+/// The table.
+pub struct Report {
+    rounds: usize,
+    rows: Vec<Row>,
+}
+
+impl Report {
+    /// Runs every job in `rounds` rounds (at least three). Within a round both sides of each job run next to each
+    /// other, in turns first, so that a machine that slows down slows both.
+    pub fn run(mut jobs: Vec<Job>, rounds: usize) -> Self {
+        let rounds = rounds.max(3);
+        let mut times = vec![(Vec::new(), Vec::new()); jobs.len()];
+        for round in 0..rounds {
+            for (job, (ours, rival)) in jobs.iter_mut().zip(&mut times) {
+                eprintln!("round {} of {rounds}: {}", round + 1, job.name);
+                if round % 2 == 0 {
+                    ours.push((job.ours)());
+                    rival.push((job.rival)());
+                } else {
+                    rival.push((job.rival)());
+                    ours.push((job.ours)());
+                }
+            }
+        }
+        let rows = jobs.into_iter().zip(times).map(|(job, (ours, rival))| Row {
+            name: job.name,
+            unit: job.unit,
+            ours: median(ours),
+            rival: median(rival),
+            goal: job.goal,
+        });
+        Report {
+            rounds,
+            rows: rows.collect(),
+        }
+    }
+
+    pub fn json(&self) -> Value {
+        let row = |row: &Row| {
+            json!({ "job": row.name, "unit": row.unit, "ours": row.ours, "rival": row.rival,
+                    "ratio": row.ratio(), "goal": row.goal, "met": row.met() })
+        };
+        json!({ "rounds": self.rounds, "rows": self.rows.iter().map(row).collect::<Vec<_>>() })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mut lines = vec![["job", "ours", "rival", "ratio", "goal", "met"].map(str::to_owned)];
+        for row in &self.rows {
+            lines.push([
+                row.name.clone(),
+                format!("{:.2} {}", row.ours, row.unit),
+                format!("{:.2} {}", row.rival, row.unit),
+                format!("{:.2}", row.ratio()),
+                row.goal.map_or("-".to_owned(), |goal| format!("{goal:.2}")),
+                row.met()
+                    .map_or("-", |met| if met { "yes" } else { "no" })
+                    .to_owned(),
+            ]);
+        }
+        let width: Vec<usize> = (0..6)
+            .map(|column| {
+                lines
+                    .iter()
+                    .map(|line| line[column].chars().count())
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect();
+        for line in lines {
+            let cells: Vec<String> = line
+                .iter()
+                .zip(&width)
+                .map(|(cell, &width)| format!("{cell:<width$}"))
+                .collect();
+            writeln!(f, "{}", cells.join(" | ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    let middle = times.len() / 2;
+    if times.len() % 2 == 1 {
+        times[middle]
+    } else {
+        (times[middle - 1] + times[middle]) / 2.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratio_is_the_rival_s_median_over_ours() {
+        let mut slow = [4.0, 100.0, 6.0].into_iter();
+        let job = Job {
+            name: "test".to_owned(),
+            unit: "ms",
+            ours: Box::new(|| 2.0),
+            rival: Box::new(move || slow.next().unwrap()),
+            goal: Some(3.0),
+        };
+        let row = &Report::run(vec![job], 0).rows[0];
+        assert_eq!((row.ratio(), row.met()), (3.0, Some(true)));
+    }
+}

@@ -1,0 +1,243 @@
+//! Private PostgreSQL servers for tests and benchmarks, driven from outside through `scripts/cluster`.
+//!
+//! A [`Cluster`] has a name of its own, so tests run side by side. It is dropped with the value, unless
+//! `MEMORY_EXT_KEEP` is set in the environment: then its name is printed and `scripts/cluster` can look into it.
+//! The harness panics where a step fails: in a test, that is the report.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub use postgres;
+use postgres::{Client, Config, NoTls};
+
+/// The superuser that every cluster is made with.
+pub const SUPERUSER: &str = "postgres";
+
+/// How a server is asked to stop.
+#[derive(Clone, Copy, Debug)]
+pub enum Stop {
+    /// Sessions are ended, a checkpoint is written.
+    Fast,
+    /// No checkpoint: the next start recovers.
+    Immediate,
+}
+
+/// A private server, made by [`Cluster::new`] or [`Cluster::with`].
+pub struct Cluster {
+    name: String,
+    /// What `scripts/cluster env` says: where to connect, and which programs.
+    environment: Vec<(String, String)>,
+}
+
+impl Cluster {
+    /// A running server with `memory_ext` in shared_preload_libraries.
+    pub fn new(label: &str) -> Self {
+        Self::with(label, true, &[])
+    }
+
+    /// A running server, preloaded or not, with lines added to its postgresql.conf.
+    /// `label` is the start of its name: at most 10 of a-z 0-9 _ -.
+    pub fn with(label: &str, preload: bool, conf: &[&str]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "{label}-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let mut arguments = vec!["create", &name];
+        if !preload {
+            arguments.push("--no-preload");
+        }
+        arguments.extend(conf);
+        script(&arguments);
+        let environment = exports(&script(&["env", &name]));
+        let cluster = Cluster { name, environment };
+        cluster.start();
+        cluster
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn start(&self) {
+        script(&["start", &self.name]);
+    }
+
+    pub fn stop(&self, how: Stop) {
+        let how = match how {
+            Stop::Fast => "fast",
+            Stop::Immediate => "immediate",
+        };
+        script(&["stop", &self.name, how]);
+    }
+
+    pub fn restart(&self) {
+        self.stop(Stop::Fast);
+        self.start();
+    }
+
+    /// SIGKILL to the postmaster and all its children at once: the machine lost its power.
+    pub fn kill(&self) {
+        script(&["kill", &self.name]);
+    }
+
+    /// How to connect to a database as a role, for clients that want to say more.
+    pub fn config(&self, database: &str, user: &str) -> Config {
+        let mut config = Config::new();
+        config
+            .host_path(self.variable("PGHOST"))
+            .port(5432)
+            .dbname(database)
+            .user(user);
+        config
+    }
+
+    pub fn connect(&self, database: &str, user: &str) -> Client {
+        self.config(database, user)
+            .connect(NoTls)
+            .unwrap_or_else(|error| {
+                panic!(
+                    "{}: cannot connect to {database} as {user}: {error:?}",
+                    self.name
+                )
+            })
+    }
+
+    /// A new database with the extension in it.
+    pub fn create_database(&self, database: &str) {
+        self.connect("postgres", SUPERUSER)
+            .batch_execute(&format!("CREATE DATABASE {database}"))
+            .unwrap();
+        self.connect(database, SUPERUSER)
+            .batch_execute("CREATE EXTENSION memory_ext CASCADE")
+            .unwrap();
+    }
+
+    /// A program of this server's PostgreSQL (psql, pg_dump, pgbench, ...), aimed at this server as its superuser.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(Path::new(self.variable("PATH")).join(program));
+        command.envs(
+            self.environment
+                .iter()
+                .filter(|(name, _)| name != "PATH")
+                .cloned(),
+        );
+        command
+            .env("PGOPTIONS", "")
+            .env_remove("PGDATABASE")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs such a program to its end; its output, if it succeeded.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> String {
+        checked(self.command(program).args(arguments))
+    }
+
+    /// Runs SQL in psql, one value per line, stopping at the first error.
+    pub fn psql(&self, database: &str, sql: &str) -> String {
+        self.run(
+            "psql",
+            &[
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-d",
+                database,
+                "-c",
+                sql,
+            ],
+        )
+    }
+
+    pub fn pg_dump(&self, arguments: &[&str]) -> String {
+        self.run("pg_dump", arguments)
+    }
+
+    pub fn pg_restore(&self, arguments: &[&str]) -> String {
+        self.run("pg_restore", arguments)
+    }
+
+    /// What the server has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(Path::new(self.variable("PGHOST")).join("log")).unwrap_or_default()
+    }
+
+    fn variable(&self, name: &str) -> &str {
+        let found = self.environment.iter().find(|(key, _)| key == name);
+        found
+            .map(|(_, value)| value.as_str())
+            .unwrap_or_else(|| panic!("no {name} in scripts/cluster env"))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::env::var_os("MEMORY_EXT_KEEP").is_some() {
+            eprintln!("kept: scripts/cluster env {}", self.name);
+            return;
+        }
+        let dropped = script_command(&["drop", &self.name]).output();
+        if !dropped.as_ref().is_ok_and(|output| output.status.success()) {
+            eprintln!("cluster {} could not be dropped: {dropped:?}", self.name);
+        }
+    }
+}
+
+/// The top of the repository.
+pub fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest
+        .ancestors()
+        .find(|path| path.join("scripts/cluster").is_file())
+        .expect("scripts/cluster")
+        .to_owned()
+}
+
+fn script_command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(root().join("scripts/cluster"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn script(arguments: &[&str]) -> String {
+    checked(&mut script_command(arguments))
+}
+
+fn checked(command: &mut Command) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        status.success(),
+        "{command:?}: {status}\n{}",
+        String::from_utf8_lossy(&stderr)
+    );
+    String::from_utf8(stdout).expect("UTF-8")
+}
+
+/// `export A=x B=y` lines as pairs; of `PATH=directory:"$PATH"` only the directory that was put first.
+fn exports(script: &str) -> Vec<(String, String)> {
+    let words = script
+        .lines()
+        .filter_map(|line| line.strip_prefix("export "))
+        .flat_map(str::split_whitespace);
+    words
+        .filter_map(|word| word.split_once('='))
+        .map(|(name, value)| {
+            (
+                name.to_owned(),
+                value.trim_end_matches(":\"$PATH\"").to_owned(),
+            )
+        })
+        .collect()
+}
