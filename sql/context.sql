@@ -1,0 +1,105 @@
+-- The security context, access, and the subject of a call.
+
+CREATE FUNCTION memory.set_security_context(
+    tenant text, user_id text DEFAULT NULL, session_id text DEFAULT NULL, service_name text DEFAULT NULL,
+    is_local boolean DEFAULT true, sealed boolean DEFAULT false
+) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'set_security_context_wrapper';
+COMMENT ON FUNCTION memory.set_security_context(text, text, text, text, boolean, boolean) IS
+    'Says who is asking: with user_id that user of the tenant, without it a service (service_name) that sees the whole tenant. '
+    'Local to the transaction unless is_local is false. sealed: nobody changes it until the transaction ends. Needs the profile '
+    'service for the tenant, else 42501; an unknown tenant is P0002; neither user_id nor service_name 22004.';
+
+CREATE FUNCTION memory.clear_security_context() RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'clear_security_context_wrapper';
+COMMENT ON FUNCTION memory.clear_security_context() IS
+    'From here on nobody is asking: no rows, no writes. A sealed context is 42501.';
+
+CREATE FUNCTION memory.current_tenant_id() RETURNS uuid
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'current_tenant_id';
+COMMENT ON FUNCTION memory.current_tenant_id() IS 'The context''s tenant; NULL without a context.';
+
+CREATE FUNCTION memory.current_user_id() RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'current_user_id';
+COMMENT ON FUNCTION memory.current_user_id() IS 'The context''s user; NULL in a service context and without one.';
+
+CREATE FUNCTION memory.current_session_id() RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'current_session_id';
+COMMENT ON FUNCTION memory.current_session_id() IS 'The context''s session; NULL where unset.';
+
+CREATE FUNCTION memory.current_service_name() RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'current_service_name';
+COMMENT ON FUNCTION memory.current_service_name() IS 'The context''s service; NULL where unset.';
+
+CREATE FUNCTION memory.service_tenant_id() RETURNS uuid
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'service_tenant_id';
+COMMENT ON FUNCTION memory.service_tenant_id() IS
+    'For policies: the context''s tenant in a service context, else NULL.';
+
+CREATE FUNCTION memory.context_user_low() RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'context_user_low';
+COMMENT ON FUNCTION memory.context_user_low() IS
+    'For policies: the least user id that the context sees, in the order of COLLATE "C".';
+
+CREATE FUNCTION memory.context_user_high() RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'context_user_high';
+COMMENT ON FUNCTION memory.context_user_high() IS
+    'For policies: the greatest user id that the context sees, in the order of COLLATE "C".';
+
+-- The two ways in which a call is about somebody; each checks its arguments against the context and raises contract's errors.
+CREATE FUNCTION memory.subject(tenant text, user_id text, OUT tenant_id uuid, OUT subject_id text) RETURNS record
+LANGUAGE c STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'subject_wrapper';
+COMMENT ON FUNCTION memory.subject(text, text) IS
+    'The tenant and user that a call with these arguments is about; NULL stands for the context''s. Somebody else than the '
+    'context allows is 42501, an unknown tenant P0002, no user 22004.';
+
+CREATE FUNCTION memory.scope(
+    tenant text, user_id text, OUT tenant_id uuid, OUT user_low text, OUT user_high text
+) RETURNS record
+LANGUAGE c STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'scope_wrapper';
+COMMENT ON FUNCTION memory.scope(text, text) IS
+    'The tenant and the range of users that a reading call with these arguments is about: like subject(), but a service context '
+    'without a user is about them all.';
+
+CREATE TABLE memory.access_grants (
+    id uuid PRIMARY KEY DEFAULT memory.uuid_v7(),
+    grantee regrole NOT NULL,
+    profile text COLLATE "C" NOT NULL CHECK (profile IN ('app', 'service', 'auditor', 'operator')),
+    tenants uuid[],
+    granted_at timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (grantee, profile)
+);
+COMMENT ON TABLE memory.access_grants IS 'Which role has which profile, for which tenants; written by grant_access().';
+COMMENT ON COLUMN memory.access_grants.id IS 'UUIDv7.';
+COMMENT ON COLUMN memory.access_grants.grantee IS 'The role; its members have the profile too.';
+COMMENT ON COLUMN memory.access_grants.profile IS 'app, service, auditor or operator.';
+COMMENT ON COLUMN memory.access_grants.tenants IS 'The tenants it holds for; NULL: all.';
+COMMENT ON COLUMN memory.access_grants.granted_at IS 'When it was granted, or last changed.';
+
+CREATE FUNCTION memory.grant_access(grantee regrole, profile text, tenants text[] DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'grant_access_wrapper';
+COMMENT ON FUNCTION memory.grant_access(regrole, text, text[]) IS
+    'Gives a role a profile: app, service (includes app), auditor or operator; for the tenants named, or all. Granting again '
+    'replaces the tenants. A superuser''s; an unknown tenant is P0002, an unknown profile 22023.';
+
+CREATE FUNCTION memory.revoke_access(grantee regrole) RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'revoke_access_wrapper';
+COMMENT ON FUNCTION memory.revoke_access(regrole) IS
+    'Takes every profile from a role, and every privilege on the schema''s objects. A superuser''s.';
+
+SELECT memory.allow('app', 'current_tenant_id', 'current_user_id', 'current_session_id', 'current_service_name',
+    'service_tenant_id', 'context_user_low', 'context_user_high', 'subject', 'scope');
+SELECT memory.allow('service', 'set_security_context', 'clear_security_context');

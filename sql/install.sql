@@ -1,0 +1,79 @@
+-- The first statement refuses a schema that somebody else prepared: who owns it could drop it with all data, and
+-- who may create in it could put a function of his own in the place of one of ours.
+DO $$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    IF EXISTS (
+        SELECT FROM pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS acl
+        WHERE n.nspname = 'memory' AND acl.privilege_type = 'CREATE' AND acl.grantee <> n.nspowner
+    ) OR EXISTS (
+        SELECT FROM pg_namespace n WHERE n.nspname = 'memory' AND n.nspowner <> current_user::regrole
+    ) OR EXISTS (
+        SELECT FROM pg_namespace n JOIN pg_proc p ON p.pronamespace = n.oid
+        WHERE n.nspname = 'memory' AND p.proowner <> n.nspowner
+    ) OR EXISTS (
+        SELECT FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
+        WHERE n.nspname = 'memory' AND c.relowner <> n.nspowner
+    ) THEN
+        RAISE insufficient_privilege USING
+            MESSAGE = 'the schema "memory" exists and is not the installing role''s alone',
+            HINT = 'Look at what it holds, then DROP SCHEMA memory or give it to the installing role: '
+                'ALTER SCHEMA memory OWNER TO CURRENT_USER; REVOKE CREATE ON SCHEMA memory FROM ….';
+    END IF;
+    PERFORM pg_catalog.set_config('search_path', 'memory, pg_temp', true);
+END
+$$;
+
+REVOKE ALL ON SCHEMA memory FROM PUBLIC;
+COMMENT ON SCHEMA memory IS 'Memory for AI agents: tenants, sessions, archive, knowledge graph, search, audit.';
+
+-- What each profile may do, declared beside each object and granted by grant_access(). GRANT <privileges> ON <object>.
+CREATE TABLE memory.profile_privileges (
+    profile text COLLATE "C" NOT NULL CHECK (profile IN ('app', 'service', 'auditor', 'operator')),
+    object text COLLATE "C" NOT NULL,
+    privileges text NOT NULL,
+    PRIMARY KEY (profile, object)
+);
+COMMENT ON TABLE memory.profile_privileges IS
+    'What each profile may do: grant_access() runs GRANT privileges ON object for each row. service includes app.';
+COMMENT ON COLUMN memory.profile_privileges.profile IS 'app, service, auditor or operator.';
+COMMENT ON COLUMN memory.profile_privileges.object IS 'As GRANT names it: TABLE memory.sessions, FUNCTION memory.log_event.';
+COMMENT ON COLUMN memory.profile_privileges.privileges IS 'As GRANT names them.';
+
+-- Grants EXECUTE on functions to a profile.
+CREATE FUNCTION memory.allow(profile text, VARIADIC functions text[]) RETURNS void
+LANGUAGE sql
+BEGIN ATOMIC
+    INSERT INTO memory.profile_privileges (profile, object, privileges)
+    SELECT allow.profile, 'FUNCTION memory.' || name, 'EXECUTE' FROM unnest(allow.functions) AS name;
+END;
+COMMENT ON FUNCTION memory.allow(text, text[]) IS
+    'Internal, at installation: declares that a profile may execute the functions.';
+
+-- Grants privileges on a table to a profile.
+CREATE FUNCTION memory.allow_table(profile text, privileges text, VARIADIC tables text[]) RETURNS void
+LANGUAGE sql
+BEGIN ATOMIC
+    INSERT INTO memory.profile_privileges (profile, object, privileges)
+    SELECT allow_table.profile, 'TABLE memory.' || name, allow_table.privileges FROM unnest(allow_table.tables) AS name;
+END;
+COMMENT ON FUNCTION memory.allow_table(text, text, text[]) IS
+    'Internal, at installation: declares what a profile may do with the tables.';
+
+CREATE FUNCTION memory.uuid_v7() RETURNS uuid
+LANGUAGE c VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'uuid_v7_wrapper';
+COMMENT ON FUNCTION memory.uuid_v7() IS
+    'A new UUID, version 7 (RFC 9562): ordered by the millisecond it was made in.';
+SELECT memory.allow('app', 'uuid_v7');
+SELECT memory.allow('operator', 'uuid_v7');
+
+CREATE FUNCTION memory.declare_table(
+    relation regclass, reach text, free_text text[] DEFAULT '{}', filter text DEFAULT ''
+) RETURNS void
+LANGUAGE c VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'declare_table_wrapper';
+COMMENT ON FUNCTION memory.declare_table(regclass, text, text[], text) IS
+    'Internal, at installation: makes a table one of the extension''s. reach user: rows of the context''s user, of all users '
+    'for a service; service: rows of the context''s tenant, for a service only; shared: no row-level security. '
+    'It gets row-level security, audit triggers, no statistics on free_text columns, and a place in pg_dump (rows by filter).';

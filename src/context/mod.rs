@@ -1,0 +1,257 @@
+//! The security context: who is asking. A user context (tenant and user) sees that user's rows, a service context
+//! (tenant and service) all of the tenant's, none sees nothing.
+//!
+//! It lives in the setting `memory.context` (see `pg::guc`), so PostgreSQL itself undoes it with transactions and savepoints and
+//! copies it to parallel workers; here stands its parsed form. A *seal* is noted beside it, with the savepoint it was made in: while it
+//! stands no assignment is taken over, whatever resets the setting.
+
+mod access;
+mod sql;
+
+use std::cell::Cell;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, shown};
+use crate::pg::call::StaticText;
+use crate::pg::slot::Slot;
+use crate::pg::{guc, role, xact};
+use crate::tenant;
+use crate::tenant::identifier::parse_uuid;
+
+/// The setting's form: what SHOW tells a superuser.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Setting {
+    tenant: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    service: Option<String>,
+}
+
+/// The parsed context, with its values as PostgreSQL takes them.
+pub struct Context {
+    pub tenant: [u8; 16],
+    pub user: Option<String>,
+    pub session: Option<String>,
+    pub service: Option<String>,
+    user_text: Option<StaticText>,
+    session_text: Option<StaticText>,
+    service_text: Option<StaticText>,
+    /// The range of user ids that row-level security lets through.
+    low: StaticText,
+    high: StaticText,
+}
+
+/// Below and above every user id: ids are not empty and stay below U+10FFFF, which is no character.
+const LOWEST: &str = "\u{1}";
+const HIGHEST: &str = "\u{10ffff}";
+
+thread_local! {
+    static CURRENT: Slot<Context> = const { Slot::new() };
+    /// The savepoint (or transaction) in which the context was sealed.
+    static SEALED: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+impl Context {
+    fn parse(value: &str) -> Option<Self> {
+        let setting: Setting = serde_json::from_str(value).ok()?;
+        let text = |value: &Option<String>| value.as_deref().map(StaticText::new);
+        Some(Self {
+            tenant: parse_uuid(setting.tenant.as_bytes())?,
+            user_text: text(&setting.user),
+            session_text: text(&setting.session),
+            service_text: text(&setting.service),
+            low: StaticText::new(setting.user.as_deref().unwrap_or(LOWEST)),
+            high: StaticText::new(setting.user.as_deref().unwrap_or(HIGHEST)),
+            user: setting.user,
+            session: setting.session,
+            service: setting.service,
+        })
+    }
+
+    /// Whether it covers the whole tenant.
+    pub fn is_service(&self) -> bool {
+        self.user.is_none()
+    }
+}
+
+/// The context that holds now.
+pub fn current() -> Option<&'static Context> {
+    CURRENT.with(Slot::get)
+}
+
+/// Whether the setting may take this value: '' or a context that parses, and nothing while a seal stands.
+pub fn is_acceptable(value: &str) -> bool {
+    SEALED.get().is_none() && (value.is_empty() || Context::parse(value).is_some())
+}
+
+/// The setting has taken this value. While a seal stands, nothing changes: what resets the setting then (RESET ALL) is undone
+/// with the transaction.
+pub fn assigned(value: &str) {
+    if SEALED.get().is_none() {
+        CURRENT.with(|slot| slot.set(Context::parse(value)));
+    }
+}
+
+/// The transaction has ended; its seal goes first, so that the setting's old value is taken over.
+pub fn at_transaction_end() {
+    SEALED.set(None);
+    CURRENT.with(Slot::collect);
+}
+
+pub fn at_savepoint_release(savepoint: u32, parent: u32) {
+    if SEALED.get() == Some(savepoint) {
+        SEALED.set(Some(parent));
+    }
+}
+
+pub fn at_savepoint_rollback(savepoint: u32) {
+    if SEALED.get() == Some(savepoint) {
+        SEALED.set(None);
+    }
+}
+
+/// Sets the context for the current role, which the caller has checked.
+fn set(setting: &Setting, is_local: bool, sealed: bool) -> Result<()> {
+    refuse_if_sealed()?;
+    let value = serde_json::to_string(setting).expect("strings serialise");
+    guc::set_context(&value, is_local);
+    if sealed {
+        SEALED.set(Some(xact::current_subtransaction()));
+    }
+    Ok(())
+}
+
+fn clear() -> Result<()> {
+    refuse_if_sealed()?;
+    guc::set_context("", false);
+    Ok(())
+}
+
+fn refuse_if_sealed() -> Result<()> {
+    if SEALED.get().is_some() {
+        return Err(Error::not_allowed(
+            "the security context is sealed",
+            "It holds until the transaction ends: COMMIT or ROLLBACK first.",
+        ));
+    }
+    Ok(())
+}
+
+/// Whose rows a call is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    pub tenant: [u8; 16],
+    /// None: the whole tenant.
+    pub user: Option<String>,
+}
+
+/// Whether a call can be about a whole tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    User,
+    Tenant,
+}
+
+/// Whose rows a call is about, from its last two arguments and the context. Errors: an unknown tenant is P0002, somebody else
+/// than the context allows 42501, no context 42501 (for a superuser 22004 where an argument is missing), a user where one is
+/// needed 22004.
+pub fn subject(tenant: Option<&str>, user: Option<&str>, reach: Reach) -> Result<Subject> {
+    let named = tenant.map(tenant::require).transpose()?;
+    if let Some(user) = user {
+        check_user_id(user)?;
+    }
+    let Some(context) = current() else {
+        return without_context(named, user);
+    };
+    if named.is_some_and(|named| named != context.tenant) {
+        return Err(another("tenant", tenant.unwrap_or_default()));
+    }
+    let user = match (&context.user, user) {
+        (Some(own), Some(user)) if own != user => return Err(another("user_id", user)),
+        (Some(own), _) => Some(own.clone()),
+        (None, user) => user.map(str::to_owned),
+    };
+    if user.is_none() && reach == Reach::User {
+        return Err(Error::missing(
+            "user_id is NULL and the context is a service's, which names no user",
+            "Name the user: user_id => '…'.",
+        ));
+    }
+    Ok(Subject {
+        tenant: context.tenant,
+        user,
+    })
+}
+
+fn without_context(tenant: Option<[u8; 16]>, user: Option<&str>) -> Result<Subject> {
+    if !role::is_superuser() {
+        return Err(Error::not_allowed(
+            "there is no security context",
+            "A service sets it: SELECT memory.set_security_context('<tenant>', '<user>').",
+        ));
+    }
+    let missing = |argument: &str| {
+        Error::missing(
+            format!("{argument} is NULL and there is no security context"),
+            format!("Name it: {argument} => '…', or call memory.set_security_context() first."),
+        )
+    };
+    Ok(Subject {
+        tenant: tenant.ok_or_else(|| missing("tenant"))?,
+        user: Some(user.ok_or_else(|| missing("user_id"))?.to_owned()),
+    })
+}
+
+fn another(argument: &str, value: &str) -> Error {
+    Error::not_allowed(
+        format!("{argument} {} is not the context's", shown(value)),
+        "Leave the argument out, or have a service set another context.",
+    )
+}
+
+/// A user id is any text but the empty one and those that start with U+10FFFF, where service contexts end.
+pub fn check_user_id(user: &str) -> Result<()> {
+    if user < LOWEST || user >= HIGHEST {
+        return Err(Error::bad_argument(
+            format!("user_id {} is no user id", shown(user)),
+            "A user id is a text that is not empty.",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: &str = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+
+    #[test]
+    fn a_setting_that_says_more_or_less_than_a_context_is_none() {
+        for value in [
+            "{}",
+            "x",
+            r#"{"tenant":"x"}"#,
+            &format!(r#"{{"tenant":"{TENANT}","role":"x"}}"#),
+        ] {
+            assert!(Context::parse(value).is_none(), "{value}");
+        }
+        let context = Context::parse(&format!(r#"{{"tenant":"{TENANT}","user":"u\"\n"}}"#)).unwrap();
+        assert_eq!(context.user.as_deref(), Some("u\"\n"));
+        assert!(!context.is_service());
+    }
+
+    #[test]
+    fn every_user_id_lies_between_the_bounds() {
+        assert!(check_user_id("").is_err());
+        assert!(check_user_id(HIGHEST).is_err());
+        for user in ["a", "\u{1}", "\u{10fffe}\u{10fffe}", "Ω"] {
+            assert!(check_user_id(user).is_ok() && LOWEST <= user && user < HIGHEST);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The context as SQL calls it.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::{Context, Reach, Setting, Subject, check_user_id, current, subject};
+use crate::context;
+use crate::error::{Error, Result, shown};
+use crate::pg::call::Call;
+use crate::pg::catalog::TableName;
+use crate::pg::{guc, role, scan};
+use crate::raw_function;
+use crate::tenant;
+
+#[pg_extern(sql = false)]
+fn set_security_context(
+    tenant: Option<&str>,
+    user_id: Option<&str>,
+    session_id: Option<&str>,
+    service_name: Option<&str>,
+    is_local: Option<bool>,
+    sealed: Option<bool>,
+) -> std::result::Result<(), ErrorReport> {
+    let (is_local, sealed) = (is_local.unwrap_or(true), sealed.unwrap_or(false));
+    let tenant = tenant.ok_or_else(|| Error::missing("tenant is NULL", "A context belongs to a tenant: name it."))?;
+    let id = tenant::require(tenant)?;
+    if user_id.is_none() && service_name.is_none() {
+        return Err(Error::missing(
+            "user_id and service_name are both NULL",
+            "A user context needs user_id, a service context service_name.",
+        )
+        .into());
+    }
+    if let Some(user) = user_id {
+        check_user_id(user)?;
+    }
+    if sealed && !is_local {
+        return Err(Error::bad_argument(
+            "a sealed context is local to its transaction",
+            "Leave is_local out, or do not seal.",
+        )
+        .into());
+    }
+    if !may_serve(&id)? {
+        return Err(Error::not_allowed(
+            format!("the role may not act for tenant {}", shown(tenant)),
+            "A superuser grants it: SELECT memory.grant_access('<role>', 'service', '{<tenant>}').",
+        )
+        .into());
+    }
+    if is_local && !guc::in_transaction_block() {
+        ErrorReport::new(
+            PgSqlErrorCode::ERRCODE_NO_ACTIVE_SQL_TRANSACTION,
+            "a local security context ends with this statement",
+            "memory_ext",
+        )
+        .set_hint("BEGIN first, or pass is_local => false.")
+        .report(PgLogLevel::WARNING);
+    }
+    let owned = |value: Option<&str>| value.map(str::to_owned);
+    let setting = Setting {
+        tenant: uuid::Uuid::from_bytes(id).to_string(),
+        user: owned(user_id),
+        session: owned(session_id),
+        service: owned(service_name),
+    };
+    Ok(context::set(&setting, is_local, sealed)?)
+}
+
+thread_local! {
+    static GRANTS: TableName = const { TableName::new(c"access_grants", [c"access_grants_pkey", c"access_grants_pkey"]) };
+}
+
+/// Whether the current role has been granted the profile `service` for the tenant, by itself or by membership.
+fn may_serve(tenant: &[u8; 16]) -> Result<bool> {
+    const GRANTEE: usize = 2;
+    const PROFILE: usize = 3;
+    const TENANTS: usize = 4;
+    if role::is_superuser() {
+        return Ok(true);
+    }
+    let Some(grants) = GRANTS.with(TableName::find) else {
+        return Ok(false);
+    };
+    let mut may = false;
+    scan::each(grants.oid, pg_sys::InvalidOid, scan::Key::All, |row| {
+        may = row.get::<&str>(PROFILE) == Some("service")
+            && row
+                .get::<pg_sys::Oid>(GRANTEE)
+                .is_some_and(role::current_has_privileges_of)
+            && row
+                .get::<Vec<pgrx::datum::Uuid>>(TENANTS)
+                .is_none_or(|tenants| tenants.iter().any(|t| t.as_bytes() == tenant));
+        !may
+    });
+    Ok(may)
+}
+
+#[pg_extern(sql = false)]
+fn clear_security_context() -> std::result::Result<(), ErrorReport> {
+    Ok(context::clear()?)
+}
+
+raw_function!(current_tenant_id, pg_finfo_current_tenant_id, |call| {
+    call.uuid_in_place(current().map(|c| &c.tenant))
+});
+
+raw_function!(service_tenant_id, pg_finfo_service_tenant_id, |call| {
+    call.uuid_in_place(current().filter(|c| c.is_service()).map(|c| &c.tenant))
+});
+
+raw_function!(current_user_id, pg_finfo_current_user_id, |call| {
+    call.text_in_place(current().and_then(|c| c.user_text.as_ref()))
+});
+
+raw_function!(current_session_id, pg_finfo_current_session_id, |call| {
+    call.text_in_place(current().and_then(|c| c.session_text.as_ref()))
+});
+
+raw_function!(current_service_name, pg_finfo_current_service_name, |call| {
+    call.text_in_place(current().and_then(|c| c.service_text.as_ref()))
+});
+
+raw_function!(context_user_low, pg_finfo_context_user_low, |call| {
+    call.text_in_place(current().map(|c: &Context| &c.low))
+});
+
+raw_function!(context_user_high, pg_finfo_context_user_high, |call| {
+    call.text_in_place(current().map(|c: &Context| &c.high))
+});
+
+/// Arguments 0 and 1 of a call: tenant and user.
+fn subject_of(call: Call, reach: Reach) -> Subject {
+    let text = |i| call.text(i).map(String::from_utf8_lossy);
+    subject(text(0).as_deref(), text(1).as_deref(), reach).unwrap_or_else(|error| error.raise())
+}
+
+raw_function!(subject_wrapper, pg_finfo_subject_wrapper, |call| {
+    let subject = subject_of(call, Reach::User);
+    call.row([Some(call.uuid(subject.tenant)), subject.user.into_datum()])
+});
+
+raw_function!(scope_wrapper, pg_finfo_scope_wrapper, |call| {
+    let subject = subject_of(call, Reach::Tenant);
+    let low = subject.user.as_deref().unwrap_or(super::LOWEST);
+    let high = subject.user.as_deref().unwrap_or(super::HIGHEST);
+    call.row([Some(call.uuid(subject.tenant)), low.into_datum(), high.into_datum()])
+});

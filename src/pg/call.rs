@@ -1,0 +1,148 @@
+//! Functions that SQL calls through the bare calling convention, where a few nanoseconds count (the resolver, the context
+//! in every policy). Everything else uses `#[pg_extern]`.
+
+use pgrx::pg_sys;
+
+/// One call: its arguments and how to answer. Made by `raw_function!` only.
+#[derive(Clone, Copy)]
+pub struct Call(pg_sys::FunctionCallInfo);
+
+/// Text that outlives the transaction that reads it: a varlena with its header, in words.
+#[derive(Debug, Default)]
+pub struct StaticText(Vec<u32>);
+
+impl StaticText {
+    pub fn new(text: &str) -> Self {
+        Self::from_bytes(text.as_bytes())
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut words = vec![0u32; 1 + bytes.len().div_ceil(4)];
+        // The 4-byte header of an uncompressed varlena: its whole length, shifted where the machine is little-endian.
+        let length = (bytes.len() + 4) as u32;
+        words[0] = if cfg!(target_endian = "little") {
+            length << 2
+        } else {
+            length
+        };
+        for (i, byte) in bytes.iter().enumerate() {
+            let mut word = words[1 + i / 4].to_ne_bytes();
+            word[i % 4] = *byte;
+            words[1 + i / 4] = u32::from_ne_bytes(word);
+        }
+        Self(words)
+    }
+}
+
+impl Call {
+    /// # Safety
+    /// `info` is what PostgreSQL passes to a version-1 function.
+    pub unsafe fn new(info: pg_sys::FunctionCallInfo) -> Self {
+        Self(info)
+    }
+
+    /// The node that a caller like the trigger manager passes along.
+    pub fn context(&self) -> *mut pg_sys::Node {
+        // SAFETY: the call's own struct.
+        unsafe { (*self.0).context }
+    }
+
+    /// The text argument's bytes; None where it is NULL. They live as long as the call.
+    pub fn text(&self, argument: usize) -> Option<&[u8]> {
+        // SAFETY: the function is declared with a text argument at this place; detoasting returns a valid varlena
+        // that lives in the current memory context at least.
+        unsafe {
+            let argument = (*self.0).args.as_slice(argument + 1)[argument];
+            if argument.isnull {
+                return None;
+            }
+            let datum = argument.value.cast_mut_ptr::<pg_sys::varlena>();
+            let plain = pgrx::varatt_is_4b_u(datum) || (pgrx::varatt_is_1b(datum) && !pgrx::varatt_is_1b_e(datum));
+            let packed = if plain {
+                datum
+            } else {
+                pg_sys::pg_detoast_datum_packed(datum)
+            };
+            let data = pgrx::vardata_any(packed).cast::<u8>();
+            Some(std::slice::from_raw_parts(data, pgrx::varsize_any_exhdr(packed)))
+        }
+    }
+
+    /// Answers NULL.
+    pub fn null(&self) -> pg_sys::Datum {
+        // SAFETY: the call's own struct.
+        unsafe { (*self.0).isnull = true };
+        pg_sys::Datum::null()
+    }
+
+    /// Answers a UUID, copied into the current memory context.
+    pub fn uuid(&self, uuid: [u8; 16]) -> pg_sys::Datum {
+        // SAFETY: 16 fresh bytes.
+        unsafe {
+            let copy = pg_sys::palloc(16).cast::<[u8; 16]>();
+            *copy = uuid;
+            pg_sys::Datum::from(copy)
+        }
+    }
+
+    /// Answers a UUID that stays where it is until the transaction ends.
+    pub fn uuid_in_place(&self, uuid: Option<&'static [u8; 16]>) -> pg_sys::Datum {
+        uuid.map_or_else(|| self.null(), |uuid| pg_sys::Datum::from(uuid.as_ptr()))
+    }
+
+    /// Answers a text that stays where it is until the transaction ends.
+    pub fn text_in_place(&self, text: Option<&'static StaticText>) -> pg_sys::Datum {
+        text.map_or_else(|| self.null(), |text| pg_sys::Datum::from(text.0.as_ptr()))
+    }
+
+    /// Answers a row of the function's declared type.
+    pub fn row<const N: usize>(&self, values: [Option<pg_sys::Datum>; N]) -> pg_sys::Datum {
+        // SAFETY: the descriptor is looked up once per FmgrInfo and kept in its own memory context; the values have the
+        // declared types.
+        unsafe {
+            let function = (*self.0).flinfo;
+            if (*function).fn_extra.is_null() {
+                let mut descriptor = std::ptr::null_mut();
+                let class = pg_sys::get_call_result_type(self.0, std::ptr::null_mut(), &mut descriptor);
+                assert!(
+                    class == pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE,
+                    "declared to return a row"
+                );
+                let before = pg_sys::MemoryContextSwitchTo((*function).fn_mcxt);
+                (*function).fn_extra = pg_sys::BlessTupleDesc(pg_sys::CreateTupleDescCopy(descriptor)).cast();
+                pg_sys::MemoryContextSwitchTo(before);
+            }
+            let descriptor: pg_sys::TupleDesc = (*function).fn_extra.cast();
+            let mut datums = values.map(|value| value.unwrap_or(pg_sys::Datum::null()));
+            let mut nulls = values.map(|value| value.is_none());
+            let tuple = pg_sys::heap_form_tuple(descriptor, datums.as_mut_ptr(), nulls.as_mut_ptr());
+            pg_sys::Datum::from((*tuple).t_data)
+        }
+    }
+}
+
+/// Defines a version-1 function `$name` (and its info function) that answers with `$body`, a `fn(Call) -> Datum`.
+#[macro_export]
+macro_rules! raw_function {
+    ($name:ident, $info:ident, $body:expr) => {
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $info() -> &'static pgrx::pg_sys::Pg_finfo_record {
+            static INFO: pgrx::pg_sys::Pg_finfo_record = pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
+            &INFO
+        }
+
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        #[pgrx::pg_guard]
+        pub extern "C-unwind" fn $name(info: pgrx::pg_sys::FunctionCallInfo) -> pgrx::pg_sys::Datum {
+            $crate::pg::call::answer(info, $body)
+        }
+    };
+}
+
+/// The body of a raw function.
+pub fn answer(info: pg_sys::FunctionCallInfo, body: fn(Call) -> pg_sys::Datum) -> pg_sys::Datum {
+    // SAFETY: raw_function! is the only caller, with what PostgreSQL passed.
+    body(unsafe { Call::new(info) })
+}

@@ -1,0 +1,159 @@
+//! Finding the extension's own relations by name, remembered until PostgreSQL says that they changed.
+//!
+//! Protocol: a relation-cache callback forgets what is remembered; PostgreSQL delivers it at the latest when a
+//! transaction begins, or when a lock is taken. Names are looked up in the schema `memory` only, so search_path has no say.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Once;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::error::{Error, Result};
+
+/// A table of the schema `memory` and two of its indexes.
+#[derive(Clone, Copy)]
+pub struct Table {
+    pub oid: pg_sys::Oid,
+    pub indexes: [pg_sys::Oid; 2],
+}
+
+/// A table by name, remembered per backend.
+pub struct TableName {
+    pub table: &'static std::ffi::CStr,
+    pub indexes: [&'static std::ffi::CStr; 2],
+    known: Cell<Option<(u64, Table)>>,
+}
+
+thread_local! {
+    /// Moves whenever a table that was found may have changed.
+    static EPOCH: Cell<u64> = const { Cell::new(0) };
+    /// The tables that were found.
+    static WATCHED: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
+}
+
+impl TableName {
+    pub const fn new(table: &'static std::ffi::CStr, indexes: [&'static std::ffi::CStr; 2]) -> Self {
+        Self {
+            table,
+            indexes,
+            known: Cell::new(None),
+        }
+    }
+
+    /// The table, or None where the extension is not in this database.
+    pub fn find(&self) -> Option<Table> {
+        watch();
+        let epoch = EPOCH.get();
+        if let Some((seen, table)) = self.known.get()
+            && seen == epoch
+        {
+            return Some(table);
+        }
+        // SAFETY: catalog lookups inside a transaction; a missing name gives InvalidOid.
+        let table = unsafe {
+            let schema = pg_sys::get_namespace_oid(c"memory".as_ptr(), true);
+            if schema == pg_sys::InvalidOid {
+                return None;
+            }
+            let find = |name: &std::ffi::CStr| pg_sys::get_relname_relid(name.as_ptr(), schema);
+            Table {
+                oid: find(self.table),
+                indexes: self.indexes.map(find),
+            }
+        };
+        if table.oid == pg_sys::InvalidOid {
+            return None;
+        }
+        WATCHED.with_borrow_mut(|watched| {
+            if !watched.contains(&table.oid) {
+                watched.push(table.oid);
+            }
+        });
+        self.known.set(Some((epoch, table)));
+        Some(table)
+    }
+}
+
+/// This database.
+pub fn database() -> pg_sys::Oid {
+    // SAFETY: set when the backend connects, never changed.
+    unsafe { pg_sys::MyDatabaseId }
+}
+
+/// Processes what other backends have said about changed relations.
+pub fn accept_invalidations() {
+    // SAFETY: allowed wherever a lock may be taken; callers are inside a transaction.
+    unsafe { pg_sys::AcceptInvalidationMessages() }
+}
+
+/// Tells every backend, at commit, that the relation changed.
+pub fn invalidate(relation: pg_sys::Oid) {
+    // SAFETY: the caller holds a lock on the relation (a trigger on it is running).
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) }
+}
+
+/// Counts the invalidations that this backend has processed and that may concern a table that was found.
+pub fn epoch() -> u64 {
+    watch();
+    EPOCH.get()
+}
+
+fn watch() {
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        // SAFETY: once per process; the callback lives as long as the library.
+        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), pg_sys::Datum::null()) }
+    });
+}
+
+#[pg_guard]
+extern "C-unwind" fn forget(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
+    let concerns = relation == pg_sys::InvalidOid
+        || WATCHED.with(|w| w.try_borrow().map_or(true, |watched| watched.contains(&relation)));
+    if concerns {
+        EPOCH.set(EPOCH.get() + 1);
+    }
+}
+
+/// A role's name, quoted for SQL; P0002 where there is none.
+pub fn role_name(role: pg_sys::Oid) -> Result<String> {
+    // SAFETY: a catalog lookup; the answer is palloc'd or NULL.
+    let name = unsafe { text(pg_sys::GetUserNameFromId(role, true)) };
+    match name {
+        Some(name) => Ok(pgrx::spi::quote_identifier(name)),
+        None => Err(Error::unknown(
+            format!("there is no role {}", u32::from(role)),
+            "CREATE ROLE first.",
+        )),
+    }
+}
+
+/// A relation's name with its schema, quoted for SQL; P0002 where there is none.
+pub fn qualified_name(relation: pg_sys::Oid) -> Result<String> {
+    // SAFETY: catalog lookups; the answers are palloc'd or NULL.
+    let (schema, name) = unsafe {
+        (
+            text(pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation))),
+            text(pg_sys::get_rel_name(relation)),
+        )
+    };
+    match (schema, name) {
+        (Some(schema), Some(name)) => Ok(pgrx::spi::quote_qualified_identifier(schema, name)),
+        _ => Err(Error::unknown(
+            format!("there is no relation {}", u32::from(relation)),
+            "Name one that exists.",
+        )),
+    }
+}
+
+/// # Safety
+/// `value` is NULL or NUL-terminated.
+unsafe fn text(value: *const std::ffi::c_char) -> Option<String> {
+    // SAFETY: as the caller promises.
+    (!value.is_null()).then(|| {
+        unsafe { std::ffi::CStr::from_ptr(value) }
+            .to_string_lossy()
+            .into_owned()
+    })
+}

@@ -1,0 +1,126 @@
+//! Settings that need hooks: the security context, and UUIDs.
+//!
+//! Protocol of the context: the setting `memory.context` is a superuser's to SET (PGC_SUSET), hidden from others, and
+//! set for anyone by `set_context`, which the context's functions call after their checks. The check hook refuses what does not
+//! parse and, while the context is sealed, any change; the assign hook hands the text on. PostgreSQL undoes it with
+//! transactions and savepoints, and copies it to parallel workers.
+
+use std::ffi::{CStr, CString, c_char};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+use crate::{context, tenant};
+
+static CONTEXT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+const CONTEXT_NAME: &CStr = c"memory.context";
+
+pub fn define_context() {
+    // SAFETY: both hooks are guarded.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            CONTEXT_NAME,
+            c"The security context, set by memory.set_security_context().",
+            c"",
+            &CONTEXT,
+            GucContext::Suset,
+            GucFlags::SUPERUSER_ONLY
+                | GucFlags::NO_SHOW_ALL
+                | GucFlags::DISALLOW_IN_FILE
+                | GucFlags::DISALLOW_IN_AUTO_FILE,
+            Some(check_context),
+            Some(assign_context),
+            None,
+        );
+    }
+}
+
+pub fn define_uuid_setting(name: &'static CStr, about: &'static CStr, setting: &'static GucSetting<Option<CString>>) {
+    // SAFETY: the hook is guarded.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            name,
+            about,
+            c"",
+            setting,
+            GucContext::Suset,
+            GucFlags::default(),
+            Some(check_uuid),
+            None,
+            None,
+        );
+    }
+}
+
+/// Nobody may make settings of this prefix that the library does not know.
+pub fn reserve_prefix(prefix: &CStr) {
+    // SAFETY: a NUL-terminated name.
+    unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
+}
+
+/// Sets the context for whoever the current role is; the caller has checked that it may.
+pub fn set_context(value: &str, is_local: bool) {
+    let value = CString::new(value).expect("text from PostgreSQL holds no NUL");
+    let action = if is_local {
+        pg_sys::GucAction::GUC_ACTION_LOCAL
+    } else {
+        pg_sys::GucAction::GUC_ACTION_SET
+    };
+    // SAFETY: NUL-terminated strings; PGC_SUSET is the setting's own context.
+    unsafe {
+        pg_sys::set_config_option(
+            CONTEXT_NAME.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// Whether a SET LOCAL would last: inside a transaction block or a function.
+pub fn in_transaction_block() -> bool {
+    // SAFETY: reads backend-local state.
+    unsafe { pg_sys::IsTransactionBlock() }
+}
+
+/// # Safety
+/// `value` is NULL or NUL-terminated.
+unsafe fn text<'a>(value: *const c_char) -> &'a str {
+    if value.is_null() {
+        return "";
+    }
+    // SAFETY: as the caller promises.
+    unsafe { CStr::from_ptr(value) }.to_str().unwrap_or("\u{fffd}")
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_context(
+    value: *mut *mut c_char,
+    _extra: *mut *mut std::ffi::c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL passes the proposed value.
+    context::is_acceptable(unsafe { text(*value) })
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn assign_context(value: *const c_char, _extra: *mut std::ffi::c_void) {
+    // SAFETY: PostgreSQL passes the value that check_context accepted.
+    context::assigned(unsafe { text(value) });
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_uuid(
+    value: *mut *mut c_char,
+    _extra: *mut *mut std::ffi::c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL passes the proposed value.
+    let value = unsafe { text(*value) };
+    value.is_empty() || tenant::identifier::parse_uuid(value.as_bytes()).is_some()
+}

@@ -1,0 +1,15 @@
+//! The only place with `unsafe`: what PostgreSQL offers in C, each behind a safe type or function that states its
+//! protocol. Nothing here knows a subject of the extension.
+
+pub mod call;
+pub mod catalog;
+pub mod guc;
+pub mod process;
+pub mod role;
+pub mod scan;
+pub mod shmem;
+pub mod slot;
+pub mod spi;
+pub mod trigger;
+pub mod utility;
+pub mod xact;

@@ -1,0 +1,40 @@
+//! This process: its number, its clock, its randomness.
+
+use pgrx::pg_sys;
+
+use super::xact;
+
+/// A number of this backend that no other live backend has.
+pub fn backend_number() -> usize {
+    // SAFETY: set when the backend starts.
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    let number = unsafe { pg_sys::MyBackendId };
+    // SAFETY: as above.
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    let number = unsafe { pg_sys::MyProcNumber };
+    number.max(0) as usize
+}
+
+/// Milliseconds of a monotonic clock that all processes share, some 4 ms coarse: 5 ns a call.
+pub fn coarse_ms() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to the struct it is given.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) };
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// 64 bits from PostgreSQL's strong random source.
+pub fn random() -> u64 {
+    let mut value = 0u64;
+    // SAFETY: fills the eight bytes it is given.
+    if !unsafe { pg_sys::pg_strong_random((&raw mut value).cast(), size_of::<u64>()) } {
+        crate::error::Error::not_ready("no random numbers are to be had", "See the server's log.").raise();
+    }
+    value
+}
+
+/// Whether this is a parallel worker whose leader has written in this transaction.
+pub fn is_parallel_worker_of_a_writer() -> bool {
+    // SAFETY: a backend-local global.
+    unsafe { pg_sys::ParallelWorkerNumber >= 0 && xact::own_xid().is_some() }
+}

@@ -1,0 +1,109 @@
+//! One chunk of shared memory: 64-bit atomics, zero at start.
+//!
+//! Protocol: `install` runs in `_PG_init`, before any other use. In the postmaster it reserves the chunk in
+//! shmem_request_hook and maps it in shmem_startup_hook, under AddinShmemInitLock. Without
+//! shared_preload_libraries each backend makes a chunk of its own when `words` is first called. Readers and writers use
+//! atomics only, so nobody waits and a killed process leaves nothing locked.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+/// The chunk as this process sees it.
+#[derive(Clone, Copy)]
+pub struct Words {
+    pub words: &'static [AtomicU64],
+    /// Whether other backends see the same words.
+    pub shared: bool,
+}
+
+static SIZE: OnceLock<fn() -> usize> = OnceLock::new();
+/// The shared chunk; after a crash the postmaster maps a new one, hence no OnceLock.
+static SHARED: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
+static OWN: OnceLock<&'static [AtomicU64]> = OnceLock::new();
+
+/// Whether the library is being loaded by shared_preload_libraries right now.
+pub fn preloading() -> bool {
+    // SAFETY: a plain global that only the postmaster's start writes.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}
+
+/// Remembers how many words are needed and, when preloading, asks PostgreSQL for them.
+pub fn install(size: fn() -> usize) {
+    let _ = SIZE.set(size);
+    if !preloading() {
+        return;
+    }
+    // SAFETY: _PG_init of the postmaster is the documented place to chain these hooks; it runs once.
+    unsafe {
+        PREVIOUS_REQUEST = pg_sys::shmem_request_hook;
+        pg_sys::shmem_request_hook = Some(request);
+        PREVIOUS_STARTUP = pg_sys::shmem_startup_hook;
+        pg_sys::shmem_startup_hook = Some(startup);
+    }
+}
+
+/// The chunk: shared, or this backend's own.
+pub fn words() -> Words {
+    let shared = SHARED.load(Ordering::Relaxed);
+    if shared.is_null() {
+        let words = *OWN.get_or_init(|| {
+            let own: Vec<AtomicU64> = std::iter::repeat_with(AtomicU64::default)
+                .take(bytes() / size_of::<AtomicU64>())
+                .collect();
+            Vec::leak(own)
+        });
+        return Words { words, shared: false };
+    }
+    // SAFETY: startup() mapped bytes() bytes there, aligned to a cache line, for as long as this process lives; all-zero
+    // bytes are valid atomics and nobody touches them but as atomics.
+    let words = unsafe { std::slice::from_raw_parts(shared, bytes() / size_of::<AtomicU64>()) };
+    Words { words, shared: true }
+}
+
+/// Whether other backends see the same words.
+pub fn is_shared() -> bool {
+    !SHARED.load(Ordering::Relaxed).is_null()
+}
+
+static mut PREVIOUS_REQUEST: pg_sys::shmem_request_hook_type = None;
+static mut PREVIOUS_STARTUP: pg_sys::shmem_startup_hook_type = None;
+
+fn bytes() -> usize {
+    SIZE.get().expect("install comes first")() * size_of::<AtomicU64>()
+}
+
+#[pg_guard]
+extern "C-unwind" fn request() {
+    // SAFETY: called by PostgreSQL as shmem_request_hook, where requesting is allowed.
+    unsafe {
+        if let Some(previous) = PREVIOUS_REQUEST {
+            pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous());
+        }
+        pg_sys::RequestAddinShmemSpace(bytes());
+    }
+}
+
+#[pg_guard]
+extern "C-unwind" fn startup() {
+    // SAFETY: called by PostgreSQL as shmem_startup_hook.
+    unsafe {
+        if let Some(previous) = PREVIOUS_STARTUP {
+            pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous());
+        }
+        // AddinShmemInitLock: the main array's lock 21 in every supported version (storage/lwlocknames).
+        let lock = &raw mut (*pg_sys::MainLWLockArray.add(ADDIN_SHMEM_INIT_LOCK)).lock;
+        pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
+        let mut found = false;
+        let chunk = pg_sys::ShmemInitStruct(c"memory_ext".as_ptr(), bytes(), &mut found);
+        if !found {
+            std::ptr::write_bytes(chunk.cast::<u8>(), 0, bytes());
+        }
+        pg_sys::LWLockRelease(lock);
+        SHARED.store(chunk.cast::<AtomicU64>(), Ordering::Relaxed);
+    }
+}
+
+const ADDIN_SHMEM_INIT_LOCK: usize = 21;

@@ -1,0 +1,104 @@
+//! Statements that the library runs itself, planned once per backend.
+//!
+//! Protocol: while a statement is planned or run, search_path is pinned to pg_catalog, so no operator or table of the
+//! caller's can stand in for ours; tables and functions are written with their schema. Statements run as the current role,
+//! through row-level security.
+
+use std::cell::OnceCell;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use pgrx::spi::{OwnedPreparedStatement, SpiTupleTable};
+
+/// A statement with the types of its parameters; make one per `thread_local!`.
+pub struct Statement {
+    sql: &'static str,
+    types: &'static [pg_sys::Oid],
+    plan: OnceCell<OwnedPreparedStatement>,
+}
+
+impl Statement {
+    pub const fn new(sql: &'static str, types: &'static [pg_sys::Oid]) -> Self {
+        Self {
+            sql,
+            types,
+            plan: OnceCell::new(),
+        }
+    }
+
+    /// Reads with the snapshot of the calling statement; assigns no transaction id, works on a standby.
+    pub fn read<R>(&self, args: &[DatumWithOid<'_>], then: impl FnOnce(SpiTupleTable<'_>) -> R) -> R {
+        let _pinned = PinnedPath::new();
+        Spi::connect(|client| {
+            let plan = self.plan.get_or_init(|| self.prepare(client));
+            then(unwrap(client.select(plan, None, args)))
+        })
+    }
+
+    /// Writes, or reads with a snapshot of this instant.
+    pub fn write<R>(&self, args: &[DatumWithOid<'_>], then: impl FnOnce(SpiTupleTable<'_>) -> R) -> R {
+        let _pinned = PinnedPath::new();
+        Spi::connect_mut(|client| {
+            let plan = self.plan.get_or_init(|| self.prepare(client));
+            then(unwrap(client.update(plan, None, args)))
+        })
+    }
+
+    fn prepare(&self, client: &pgrx::spi::SpiClient<'_>) -> OwnedPreparedStatement {
+        let types: Vec<PgOid> = self.types.iter().map(|oid| PgOid::from(*oid)).collect();
+        unwrap(client.prepare_mut(self.sql, &types)).keep()
+    }
+}
+
+/// Runs a statement that is made at run time (DDL); `sql` quotes its own names.
+pub fn run(sql: &str) {
+    let _pinned = PinnedPath::new();
+    unwrap(Spi::run(sql));
+}
+
+/// A SQL error unwinds by itself; what comes back as Err is a mistake in this library.
+pub fn unwrap<T>(result: Result<T, pgrx::spi::Error>) -> T {
+    result.unwrap_or_else(|error| panic!("SPI: {error}"))
+}
+
+/// search_path is pg_catalog until this is dropped.
+struct PinnedPath {
+    level: i32,
+}
+
+const PINNED: &std::ffi::CStr = c"pg_catalog, pg_temp";
+
+impl PinnedPath {
+    fn new() -> Option<Self> {
+        // SAFETY: a GUC nest level of our own, closed in drop or by the abort of the (sub)transaction.
+        unsafe {
+            let now = pg_sys::namespace_search_path;
+            if !now.is_null() && std::ffi::CStr::from_ptr(now) == PINNED {
+                return None;
+            }
+            let level = pg_sys::NewGUCNestLevel();
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                PINNED.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+            Some(Self { level })
+        }
+    }
+}
+
+impl Drop for PinnedPath {
+    fn drop(&mut self) {
+        // While an error unwinds, PostgreSQL closes the level with the (sub)transaction.
+        if !std::thread::panicking() {
+            // SAFETY: the level opened in new().
+            unsafe { pg_sys::AtEOXact_GUC(true, self.level) }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What the extension does at the end of transactions.
+//!
+//! Protocol: `install` registers one transaction and one subtransaction callback per process (PostgreSQL keeps no
+//! duplicates apart, so it runs once, in `_PG_init`). The callbacks touch statics and atomics only: they may run while
+//! a transaction is being aborted, and an error after commit would be a PANIC.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::{context, tenant};
+
+pub fn install() {
+    // SAFETY: _PG_init; the callbacks live as long as the library, which is never unloaded.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(at_transaction), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut());
+    }
+}
+
+#[pg_guard]
+extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+    use pg_sys::XactEvent::*;
+    match event {
+        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => tenant::before_commit(),
+        XACT_EVENT_COMMIT => {
+            tenant::after_commit();
+            context::at_transaction_end();
+        }
+        XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
+            tenant::after_abort();
+            context::at_transaction_end();
+        }
+        _ => {}
+    }
+}
+
+#[pg_guard]
+extern "C-unwind" fn at_subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    sub: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
+    _arg: *mut std::ffi::c_void,
+) {
+    use pg_sys::SubXactEvent::*;
+    match event {
+        SUBXACT_EVENT_COMMIT_SUB => context::at_savepoint_release(sub, parent),
+        SUBXACT_EVENT_ABORT_SUB => context::at_savepoint_rollback(sub),
+        _ => {}
+    }
+}
+
+/// The running (sub)transaction's number within its top transaction.
+pub fn current_subtransaction() -> pg_sys::SubTransactionId {
+    // SAFETY: reads a backend-local counter.
+    unsafe { pg_sys::GetCurrentSubTransactionId() }
+}
+
+/// Whether the transaction keeps one snapshot to its end (REPEATABLE READ, SERIALIZABLE).
+pub fn keeps_snapshot() -> bool {
+    // SAFETY: a backend-local global.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// The transaction's own id, 64 bits wide, where it has written.
+pub fn own_xid() -> Option<u64> {
+    // SAFETY: reads backend-local state.
+    let xid = unsafe { pg_sys::GetTopFullTransactionIdIfAny() };
+    (xid.value != 0).then_some(xid.value)
+}
+
+/// The next transaction id that will be given out, 64 bits wide.
+pub fn next_xid() -> u64 {
+    // SAFETY: takes XidGenLock for an instant; no other lock is held here.
+    unsafe { pg_sys::ReadNextFullTransactionId().value }
+}
+
+/// Under REPEATABLE READ: every transaction below this id had ended when the snapshot was taken.
+pub fn snapshot_xmin() -> u64 {
+    // SAFETY: in a transaction that keeps its snapshot this returns that snapshot, taking it if it is the first use.
+    let xmin = unsafe { (*pg_sys::GetTransactionSnapshot()).xmin };
+    let next = next_xid();
+    let low = u32::from(xmin);
+    let candidate = (next & !0xffff_ffff) | u64::from(low);
+    if candidate > next {
+        candidate - (1 << 32)
+    } else {
+        candidate
+    }
+}

@@ -1,0 +1,235 @@
+//! Tenants and the resolver: from an identifier (slug, UUID, `system`) to the tenant, through a cache that is fresh by
+//! transaction.
+//!
+//! When the cache is passed by: TTL 0; this transaction has changed tenants; the transaction keeps a snapshot that is
+//! older than the last change. Then the table is read and nothing is published.
+
+mod cache;
+pub mod identifier;
+mod sql;
+
+use std::cell::{Cell, OnceCell};
+
+use pgrx::datum::Uuid;
+
+use crate::config;
+use crate::error::{Error, Result, shown};
+use crate::pg::{self, catalog, process, scan, shmem, xact};
+use cache::{Answer, Cache, Counter, Slug, Table};
+use identifier::{Identifier, Key};
+
+/// An answer of the resolver, and where it comes from.
+#[derive(Clone, Copy, Debug)]
+struct Resolution {
+    answer: Answer,
+    source: &'static str,
+}
+
+thread_local! {
+    static TENANTS: catalog::TableName =
+        const { catalog::TableName::new(c"tenants", [c"tenants_pkey", c"tenants_slug_key"]) };
+    /// The tables of tenants that this transaction has changed.
+    static CHANGED: Cell<Option<Table>> = const { Cell::new(None) };
+    /// Without shared memory: the relation-cache epoch up to which the cache is right.
+    static SEEN_EPOCH: Cell<u64> = const { Cell::new(0) };
+    static CACHE: OnceCell<Cache<'static>> = const { OnceCell::new() };
+}
+
+const ID: i16 = 1;
+const SLUG: i16 = 2;
+
+/// Words of shared memory that the cache needs.
+pub fn cache_words() -> usize {
+    cache::words_for(config::TENANT_CACHE_SIZE.get() as usize)
+}
+
+fn cache() -> Cache<'static> {
+    CACHE.with(|cache| {
+        *cache.get_or_init(|| {
+            let cache = Cache::new(
+                shmem::words().words,
+                config::TENANT_CACHE_SIZE.get() as usize,
+                process::backend_number(),
+            );
+            cache.seed(process::random());
+            cache
+        })
+    })
+}
+
+fn table() -> Result<(catalog::Table, Table)> {
+    let found = TENANTS.with(catalog::TableName::find).ok_or_else(|| {
+        Error::not_ready(
+            "the extension memory_ext is not installed in this database",
+            "CREATE EXTENSION memory_ext CASCADE;",
+        )
+    })?;
+    let table = Table {
+        database: u32::from(catalog::database()),
+        relation: u32::from(found.oid),
+    };
+    Ok((found, table))
+}
+
+/// Resolves a key through the cache.
+fn resolve_key(key: &Key) -> Result<Resolution> {
+    let cache = cache();
+    if !shmem::is_shared() {
+        catalog::accept_invalidations();
+    }
+    let (relation, table) = table()?;
+    if !shmem::is_shared() && SEEN_EPOCH.replace(catalog::epoch()) != catalog::epoch() {
+        cache.advance(table);
+    }
+    let ttl_ms = config::TENANT_CACHE_TTL_MS.get() as u64;
+    let usable = ttl_ms > 0 && CHANGED.get().is_none() && !process::is_parallel_worker_of_a_writer();
+    // What this backend's own cache knows of other backends' commits is no older than a relation-cache invalidation,
+    // which says nothing about an old snapshot.
+    let usable = usable && (shmem::is_shared() || !xact::keeps_snapshot());
+    if usable
+        && let Some(answer) = cache.get(table, key, process::coarse_ms(), ttl_ms)
+        && (!xact::keeps_snapshot() || cache.horizon(table) < xact::snapshot_xmin())
+    {
+        cache.count(Counter::Hits);
+        return Ok(Resolution {
+            answer,
+            source: match answer {
+                Answer::BySlug { .. } => "db-slug-cache",
+                Answer::ById { .. } => "db-id-cache",
+                Answer::UnknownId { .. } => "uuid-input-cache",
+                Answer::UnknownSlug => "slug-input-cache",
+            },
+        });
+    }
+    cache.count(Counter::Misses);
+    let generation = cache.generation(table);
+    let answer = look_up(&relation, key);
+    let publishable = usable && (!xact::keeps_snapshot() || cache.horizon(table) < xact::snapshot_xmin());
+    if publishable {
+        cache.put(table, key, &answer, generation, process::coarse_ms());
+    }
+    Ok(Resolution {
+        answer,
+        source: match answer {
+            Answer::BySlug { .. } => "db-slug",
+            Answer::ById { .. } => "db-id",
+            Answer::UnknownId { .. } => "uuid-input",
+            Answer::UnknownSlug => "slug-input",
+        },
+    })
+}
+
+/// Reads the table by one of its indexes.
+fn look_up(relation: &catalog::Table, key: &Key) -> Answer {
+    let [by_id, by_slug] = relation.indexes;
+    let mut found = None;
+    let mut take = |row: &scan::Row| {
+        let id = row.get::<Uuid>(ID as usize).map(|id| *id.as_bytes());
+        let slug = row.get::<&str>(SLUG as usize).and_then(Slug::new);
+        found = id.zip(slug);
+        false
+    };
+    if let Some(uuid) = key.uuid() {
+        scan::each(relation.oid, by_id, scan::Key::Uuid(ID, uuid), &mut take);
+        return match found {
+            Some((uuid, slug)) => Answer::ById { uuid, slug },
+            None => Answer::UnknownId { uuid },
+        };
+    }
+    if key.may_be_slug()
+        && let Ok(slug) = std::str::from_utf8(key.as_bytes())
+    {
+        scan::each(relation.oid, by_slug, scan::Key::Text(SLUG, slug), &mut take);
+    }
+    match found {
+        Some((uuid, slug)) => Answer::BySlug { uuid, slug },
+        None => Answer::UnknownSlug,
+    }
+}
+
+/// The setting memory.system_tenant_id.
+fn system_tenant() -> Option<[u8; 16]> {
+    let value = config::SYSTEM_TENANT_ID.get()?;
+    identifier::parse_uuid(value.to_bytes())
+}
+
+/// The tenant's UUID, as `memory.tenant_id(text)` gives it; P0002 where there is none.
+pub fn id_of(identifier: &[u8]) -> Result<[u8; 16]> {
+    match Identifier::parse(identifier) {
+        Identifier::Key(key) => match resolve_key(&key)?.answer {
+            Answer::BySlug { uuid, .. } | Answer::ById { uuid, .. } => Ok(uuid),
+            _ => Err(unknown(identifier)),
+        },
+        Identifier::System => system_tenant().ok_or_else(|| {
+            Error::unknown(
+                "the tenant \"system\" is not set",
+                "A superuser sets it: SET memory.system_tenant_id = '<uuid>'.",
+            )
+        }),
+        Identifier::Empty | Identifier::TooLong => Err(unknown(identifier)),
+    }
+}
+
+/// The UUID of a tenant that is in the table; P0002 where it is not, also for a `system` that names no row.
+pub fn require(identifier: &str) -> Result<[u8; 16]> {
+    let uuid = id_of(identifier.as_bytes())?;
+    if matches!(Identifier::parse(identifier.as_bytes()), Identifier::System) {
+        let text = Uuid::from_bytes(uuid).to_string();
+        return id_of(text.as_bytes());
+    }
+    Ok(uuid)
+}
+
+fn unknown(identifier: &[u8]) -> Error {
+    Error::unknown(
+        format!("unknown tenant {}", shown(&String::from_utf8_lossy(identifier))),
+        "An operator adds it: INSERT INTO memory.tenants(slug) VALUES ('…').",
+    )
+}
+
+/// A row of the table changes; called by its trigger.
+fn changed(relation: pgrx::pg_sys::Oid) {
+    if !shmem::is_shared() {
+        catalog::invalidate(relation);
+    }
+    CHANGED.set(Some(Table {
+        database: u32::from(catalog::database()),
+        relation: u32::from(relation),
+    }));
+}
+
+/// Before the change can be seen by anyone.
+pub fn before_commit() {
+    if let Some(table) = CHANGED.get()
+        && let Some(xid) = xact::own_xid()
+    {
+        cache().raise_horizon(table, xid);
+    }
+}
+
+/// After the change is visible, before the commit is acknowledged.
+pub fn after_commit() {
+    if let Some(table) = CHANGED.take() {
+        cache().advance(table);
+    }
+}
+
+pub fn after_abort() {
+    CHANGED.take();
+}
+
+/// A prepared transaction is about to be committed: the table that it may have changed.
+pub fn before_commit_prepared() -> Option<PreparedChange> {
+    let (relation, table) = table().ok()?;
+    pg::utility::has_other_writers(catalog::database(), relation.oid).then(|| {
+        cache().raise_horizon(table, xact::next_xid());
+        PreparedChange(table)
+    })
+}
+
+pub fn after_commit_prepared(change: PreparedChange) {
+    cache().advance(change.0);
+}
+
+/// A table of tenants that a prepared transaction may have changed.
+pub struct PreparedChange(Table);
