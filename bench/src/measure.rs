@@ -91,19 +91,11 @@ impl fmt::Display for Report {
                 format!("{:.2} {}", row.rival, row.unit),
                 format!("{:.2}", row.ratio()),
                 row.goal.map_or("-".to_owned(), |goal| format!("{goal:.2}")),
-                row.met()
-                    .map_or("-", |met| if met { "yes" } else { "no" })
-                    .to_owned(),
+                row.met().map_or("-", |met| if met { "yes" } else { "no" }).to_owned(),
             ]);
         }
         let width: Vec<usize> = (0..6)
-            .map(|column| {
-                lines
-                    .iter()
-                    .map(|line| line[column].chars().count())
-                    .max()
-                    .unwrap_or(0)
-            })
+            .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
             .collect();
         for line in lines {
             let cells: Vec<String> = line

@@ -97,12 +97,7 @@ impl Cluster {
     pub fn connect(&self, database: &str, user: &str) -> Client {
         self.config(database, user)
             .connect(NoTls)
-            .unwrap_or_else(|error| {
-                panic!(
-                    "{}: cannot connect to {database} as {user}: {error:?}",
-                    self.name
-                )
-            })
+            .unwrap_or_else(|error| panic!("{}: cannot connect to {database} as {user}: {error:?}", self.name))
     }
 
     /// A new database with the extension in it.
@@ -118,12 +113,7 @@ impl Cluster {
     /// A program of this server's PostgreSQL (psql, pg_dump, pgbench, ...), aimed at this server as its superuser.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(Path::new(self.variable("PATH")).join(program));
-        command.envs(
-            self.environment
-                .iter()
-                .filter(|(name, _)| name != "PATH")
-                .cloned(),
-        );
+        command.envs(self.environment.iter().filter(|(name, _)| name != "PATH").cloned());
         command
             .env("PGOPTIONS", "")
             .env_remove("PGDATABASE")
@@ -210,13 +200,7 @@ fn script(arguments: &[&str]) -> String {
 }
 
 fn checked(command: &mut Command) -> String {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
         status.success(),
         "{command:?}: {status}\n{}",
@@ -233,11 +217,6 @@ fn exports(script: &str) -> Vec<(String, String)> {
         .flat_map(str::split_whitespace);
     words
         .filter_map(|word| word.split_once('='))
-        .map(|(name, value)| {
-            (
-                name.to_owned(),
-                value.trim_end_matches(":\"$PATH\"").to_owned(),
-            )
-        })
+        .map(|(name, value)| (name.to_owned(), value.trim_end_matches(":\"$PATH\"").to_owned()))
         .collect()
 }

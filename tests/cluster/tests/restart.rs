@@ -5,10 +5,7 @@ use cluster::{Cluster, SUPERUSER, Stop};
 fn installed_version(cluster: &Cluster) -> String {
     let mut client = cluster.connect("app", SUPERUSER);
     client
-        .query_one(
-            "SELECT extversion FROM pg_extension WHERE extname = 'memory_ext'",
-            &[],
-        )
+        .query_one("SELECT extversion FROM pg_extension WHERE extname = 'memory_ext'", &[])
         .unwrap()
         .get(0)
 }
@@ -17,10 +14,7 @@ fn installed_version(cluster: &Cluster) -> String {
 fn library_loads(cluster: &Cluster) {
     let mut client = cluster.connect("app", SUPERUSER);
     client.batch_execute("LOAD 'memory_ext'").unwrap();
-    assert_eq!(
-        client.query_one("SELECT 1", &[]).unwrap().get::<_, i32>(0),
-        1
-    );
+    assert_eq!(client.query_one("SELECT 1", &[]).unwrap().get::<_, i32>(0), 1);
 }
 
 #[test]
