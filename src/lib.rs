@@ -1,10 +1,14 @@
 //! memory_ext: memory for AI agents, inside PostgreSQL.
 
+mod audit;
+mod batch;
+mod check;
 mod config;
 mod context;
 mod error;
 mod pg;
 mod tenant;
+mod vocabulary;
 
 use pgrx::prelude::*;
 
@@ -12,9 +16,14 @@ pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/install.sql", name = "install", bootstrap);
 extension_sql_file!("../sql/tenant.sql", name = "tenant", requires = ["install"]);
-extension_sql_file!("../sql/context.sql", name = "context", requires = ["tenant"]);
+extension_sql_file!("../sql/check.sql", name = "check", requires = ["tenant"]);
+extension_sql_file!("../sql/context.sql", name = "context", requires = ["check"]);
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["context"]);
-extension_sql_file!("../sql/close.sql", name = "close", requires = ["audit"], finalize);
+extension_sql_file!("../sql/vocabulary.sql", name = "vocabulary", requires = ["audit"]);
+extension_sql_file!("../sql/session.sql", name = "session", requires = ["vocabulary"]);
+extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["session"]);
+extension_sql_file!("../sql/graph.sql", name = "graph", requires = ["archive"]);
+extension_sql_file!("../sql/close.sql", name = "close", requires = ["graph"], finalize);
 
 /// Runs once per process that loads the library; once in the postmaster with shared_preload_libraries.
 #[pg_guard]

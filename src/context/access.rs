@@ -4,14 +4,17 @@ use pgrx::datum::Uuid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::check;
 use crate::error::{Error, Result, shown};
-use crate::pg::catalog;
+use crate::pg::catalog::{self, TableName};
 use crate::pg::spi::{self, Statement};
+use crate::pg::{role, scan};
 use crate::tenant;
 
 const PROFILES: [&str; 4] = ["app", "service", "auditor", "operator"];
 
 thread_local! {
+    static GRANTS: TableName = const { TableName::new(c"access_grants", [c"access_grants_pkey", c"access_grants_pkey"]) };
     static PRIVILEGES: Statement = const {
         Statement::new(
             "SELECT privileges, object FROM memory.profile_privileges
@@ -31,14 +34,61 @@ thread_local! {
     };
 }
 
+/// The current role's grants of a profile, by itself or by membership: for each the tenants it names, None for all.
+fn grants_of(profile: &str) -> Vec<Option<Vec<Uuid>>> {
+    const GRANTEE: usize = 2;
+    const PROFILE: usize = 3;
+    const TENANTS: usize = 4;
+    let mut found = Vec::new();
+    if let Some(grants) = GRANTS.with(TableName::find) {
+        scan::each(grants.oid, pg_sys::InvalidOid, scan::Key::All, |row| {
+            if row.get::<&str>(PROFILE) == Some(profile)
+                && row
+                    .get::<pg_sys::Oid>(GRANTEE)
+                    .is_some_and(role::current_has_privileges_of)
+            {
+                found.push(row.get::<Vec<Uuid>>(TENANTS));
+            }
+            true
+        });
+    }
+    found
+}
+
+/// Whether the current role may act for the tenant as a service.
+pub fn may_serve(tenant: &[u8; 16]) -> bool {
+    role::is_superuser()
+        || grants_of("service").iter().any(|tenants| {
+            tenants
+                .as_ref()
+                .is_none_or(|t| t.iter().any(|t| t.as_bytes() == tenant))
+        })
+}
+
+/// The tenants that the current role audits; those of no tenant (all zero) where it audits all.
+pub fn audited_tenants() -> Vec<Uuid> {
+    let mut tenants = Vec::new();
+    for grant in grants_of("auditor") {
+        match grant {
+            Some(some) => tenants.extend(some),
+            None => {
+                tenants = tenant::all();
+                tenants.push(Uuid::from_bytes([0; 16]));
+                break;
+            }
+        }
+    }
+    tenants
+}
+
 #[pg_extern(sql = false)]
 fn grant_access(
     grantee: Option<pg_sys::Oid>,
     profile: Option<&str>,
     tenants: Option<Array<'_, &str>>,
 ) -> std::result::Result<(), ErrorReport> {
-    let grantee = needed("grantee", grantee)?;
-    let profile = needed("profile", profile)?;
+    let grantee = check::needed("grantee", grantee)?;
+    let profile = check::needed("profile", profile)?;
     let role = catalog::role_name(grantee)?;
     if !PROFILES.contains(&profile) {
         return Err(Error::bad_argument(
@@ -72,7 +122,7 @@ fn grant_access(
 
 #[pg_extern(sql = false)]
 fn revoke_access(grantee: Option<pg_sys::Oid>) -> std::result::Result<(), ErrorReport> {
-    let grantee = needed("grantee", grantee)?;
+    let grantee = check::needed("grantee", grantee)?;
     let role = catalog::role_name(grantee)?;
     FORGET.with(|s| s.write(&[grantee.into()], |_| ()));
     for objects in ["ALL TABLES", "ALL SEQUENCES", "ALL FUNCTIONS", "ALL PROCEDURES"] {
@@ -80,10 +130,6 @@ fn revoke_access(grantee: Option<pg_sys::Oid>) -> std::result::Result<(), ErrorR
     }
     spi::run(&format!("REVOKE ALL ON SCHEMA memory FROM {role}"));
     Ok(())
-}
-
-fn needed<T>(name: &str, value: Option<T>) -> Result<T> {
-    value.ok_or_else(|| Error::missing(format!("{name} is NULL"), format!("Name it: {name} => '…'.")))
 }
 
 /// See sql/install.sql.

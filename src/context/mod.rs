@@ -5,7 +5,7 @@
 //! copies it to parallel workers; here stands its parsed form. A *seal* is noted beside it, with the savepoint it was made in: while it
 //! stands no assignment is taken over, whatever resets the setting.
 
-mod access;
+pub mod access;
 mod sql;
 
 use std::cell::Cell;

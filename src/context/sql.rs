@@ -3,12 +3,12 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::access::may_serve;
 use super::{Context, Reach, Setting, Subject, check_user_id, current, subject};
 use crate::context;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, shown};
 use crate::pg::call::Call;
-use crate::pg::catalog::TableName;
-use crate::pg::{guc, role, scan};
+use crate::pg::guc;
 use crate::raw_function;
 use crate::tenant;
 
@@ -41,7 +41,7 @@ fn set_security_context(
         )
         .into());
     }
-    if !may_serve(&id)? {
+    if !may_serve(&id) {
         return Err(Error::not_allowed(
             format!("the role may not act for tenant {}", shown(tenant)),
             "A superuser grants it: SELECT memory.grant_access('<role>', 'service', '{<tenant>}').",
@@ -65,35 +65,6 @@ fn set_security_context(
         service: owned(service_name),
     };
     Ok(context::set(&setting, is_local, sealed)?)
-}
-
-thread_local! {
-    static GRANTS: TableName = const { TableName::new(c"access_grants", [c"access_grants_pkey", c"access_grants_pkey"]) };
-}
-
-/// Whether the current role has been granted the profile `service` for the tenant, by itself or by membership.
-fn may_serve(tenant: &[u8; 16]) -> Result<bool> {
-    const GRANTEE: usize = 2;
-    const PROFILE: usize = 3;
-    const TENANTS: usize = 4;
-    if role::is_superuser() {
-        return Ok(true);
-    }
-    let Some(grants) = GRANTS.with(TableName::find) else {
-        return Ok(false);
-    };
-    let mut may = false;
-    scan::each(grants.oid, pg_sys::InvalidOid, scan::Key::All, |row| {
-        may = row.get::<&str>(PROFILE) == Some("service")
-            && row
-                .get::<pg_sys::Oid>(GRANTEE)
-                .is_some_and(role::current_has_privileges_of)
-            && row
-                .get::<Vec<pgrx::datum::Uuid>>(TENANTS)
-                .is_none_or(|tenants| tenants.iter().any(|t| t.as_bytes() == tenant));
-        !may
-    });
-    Ok(may)
 }
 
 #[pg_extern(sql = false)]

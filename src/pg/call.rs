@@ -1,7 +1,7 @@
 //! Functions that SQL calls through the bare calling convention, where a few nanoseconds count (the resolver, the context
 //! in every policy). Everything else uses `#[pg_extern]`.
 
-use pgrx::pg_sys;
+use pgrx::{FromDatum, IntoDatum, pg_sys};
 
 /// One call: its arguments and how to answer. Made by `raw_function!` only.
 #[derive(Clone, Copy)]
@@ -66,6 +66,20 @@ impl Call {
             let data = pgrx::vardata_any(packed).cast::<u8>();
             Some(std::slice::from_raw_parts(data, pgrx::varsize_any_exhdr(packed)))
         }
+    }
+
+    /// An argument of another type, as SQL declares it; None where it is NULL.
+    pub fn argument<T: FromDatum>(&self, argument: usize) -> Option<T> {
+        // SAFETY: the function is declared with an argument of this type at this place.
+        unsafe {
+            let argument = (*self.0).args.as_slice(argument + 1)[argument];
+            T::from_datum(argument.value, argument.isnull)
+        }
+    }
+
+    /// Answers a value of the declared type.
+    pub fn value(&self, value: impl IntoDatum) -> pg_sys::Datum {
+        value.into_datum().unwrap_or_else(|| self.null())
     }
 
     /// Answers NULL.

@@ -9,6 +9,7 @@ use std::sync::Once;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::spi::{Statement, unwrap};
 use crate::error::{Error, Result};
 
 /// A table of the schema `memory` and two of its indexes.
@@ -43,8 +44,7 @@ impl TableName {
 
     /// The table, or None where the extension is not in this database.
     pub fn find(&self) -> Option<Table> {
-        watch();
-        let epoch = EPOCH.get();
+        let epoch = epoch();
         if let Some((seen, table)) = self.known.get()
             && seen == epoch
         {
@@ -65,11 +65,7 @@ impl TableName {
         if table.oid == pg_sys::InvalidOid {
             return None;
         }
-        WATCHED.with_borrow_mut(|watched| {
-            if !watched.contains(&table.oid) {
-                watched.push(table.oid);
-            }
-        });
+        watch(table.oid);
         self.known.set(Some((epoch, table)));
         Some(table)
     }
@@ -95,11 +91,21 @@ pub fn invalidate(relation: pg_sys::Oid) {
 
 /// Counts the invalidations that this backend has processed and that may concern a table that was found.
 pub fn epoch() -> u64 {
-    watch();
+    register();
     EPOCH.get()
 }
 
-fn watch() {
+/// Has the epoch move when the table changes.
+pub fn watch(table: pg_sys::Oid) {
+    register();
+    WATCHED.with_borrow_mut(|watched| {
+        if !watched.contains(&table) {
+            watched.push(table);
+        }
+    });
+}
+
+fn register() {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
         // SAFETY: once per process; the callback lives as long as the library.
@@ -114,6 +120,44 @@ extern "C-unwind" fn forget(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
     if concerns {
         EPOCH.set(EPOCH.get() + 1);
     }
+}
+
+/// A column of a table.
+pub struct Column {
+    /// Quoted for SQL.
+    pub name: String,
+    pub plain_name: String,
+    pub in_key: bool,
+    /// Whether its type's equality stands in pg_catalog.
+    pub comparable: bool,
+}
+
+thread_local! {
+    static COLUMNS: Statement = const {
+        Statement::new(
+            "SELECT quote_ident(a.attname), a.attname::text, coalesce(a.attnum = ANY (i.indkey), false),
+                    t.typnamespace = 'pg_catalog'::regnamespace AND t.typname NOT IN ('json', 'xml')
+             FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+                  LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
+             WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+            &[pg_sys::OIDOID],
+        )
+    };
+}
+
+/// A table's columns, in order.
+pub fn columns(relation: pg_sys::Oid) -> Vec<Column> {
+    COLUMNS.with(|statement| {
+        statement.read(&[relation.into()], |rows| {
+            rows.map(|row| Column {
+                name: unwrap(row.get(1)).unwrap_or_default(),
+                plain_name: unwrap(row.get(2)).unwrap_or_default(),
+                in_key: unwrap(row.get(3)).unwrap_or_default(),
+                comparable: unwrap(row.get(4)).unwrap_or_default(),
+            })
+            .collect()
+        })
+    })
 }
 
 /// A role's name, quoted for SQL; P0002 where there is none.

@@ -4,12 +4,14 @@
 pub mod call;
 pub mod catalog;
 pub mod guc;
+pub mod jsonb;
 pub mod process;
 pub mod role;
 pub mod scan;
 pub mod shmem;
 pub mod slot;
 pub mod spi;
+pub mod time;
 pub mod trigger;
 pub mod utility;
 pub mod xact;

@@ -38,3 +38,12 @@ pub fn is_parallel_worker_of_a_writer() -> bool {
     // SAFETY: a backend-local global.
     unsafe { pg_sys::ParallelWorkerNumber >= 0 && xact::own_xid().is_some() }
 }
+
+/// What the client calls itself.
+pub fn application_name() -> Option<String> {
+    // SAFETY: NULL or NUL-terminated, replaced only by SET, which cannot run meanwhile.
+    unsafe {
+        let name = pg_sys::application_name;
+        (!name.is_null()).then(|| std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned())
+    }
+}

@@ -2,6 +2,8 @@
 
 use pgrx::pg_sys;
 
+use super::catalog;
+
 /// The role whose privileges hold now; inside a SECURITY DEFINER function its owner.
 pub fn current() -> pg_sys::Oid {
     // SAFETY: reads backend-local state.
@@ -18,6 +20,22 @@ pub fn is_superuser() -> bool {
 pub fn session_is_superuser() -> bool {
     // SAFETY: a cached catalog lookup.
     unsafe { pg_sys::superuser_arg(pg_sys::GetSessionUserId()) }
+}
+
+/// The name of the role that SET ROLE names, else of the one that logged in; a SECURITY DEFINER function does not change it.
+pub fn outer_name() -> String {
+    // SAFETY: reads backend-local state.
+    name(unsafe { pg_sys::GetOuterUserId() })
+}
+
+/// The name of the role that logged in.
+pub fn session_name() -> String {
+    // SAFETY: reads backend-local state.
+    name(unsafe { pg_sys::GetSessionUserId() })
+}
+
+fn name(role: pg_sys::Oid) -> String {
+    catalog::role_name(role).unwrap_or_else(|_| u32::from(role).to_string())
 }
 
 /// Whether the current role has the privileges of `role`, by membership or by being it.

@@ -51,6 +51,21 @@ impl Statement {
     }
 }
 
+/// A statement whose text is made at run time, planned once.
+pub struct Kept(OwnedPreparedStatement);
+
+impl Kept {
+    pub fn new(client: &pgrx::spi::SpiClient<'_>, sql: &str, types: &[pg_sys::Oid]) -> Self {
+        let types: Vec<PgOid> = types.iter().map(|oid| PgOid::from(*oid)).collect();
+        Self(unwrap(client.prepare_mut(sql, &types)).keep())
+    }
+
+    pub fn write(&self, client: &mut pgrx::spi::SpiClient<'_>, args: &[DatumWithOid<'_>]) {
+        let _pinned = PinnedPath::new();
+        unwrap(client.update(&self.0, None, args));
+    }
+}
+
 /// Runs a statement that is made at run time (DDL); `sql` quotes its own names.
 pub fn run(sql: &str) {
     let _pinned = PinnedPath::new();

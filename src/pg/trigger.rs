@@ -1,9 +1,32 @@
 //! What a trigger function gets: its table, the operation, the row.
 
 use pgrx::pg_sys;
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
 
 use super::call::Call;
 use crate::error::Error;
+
+/// What fired the trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    Insert,
+    Update,
+    Delete,
+    Truncate,
+}
+
+impl Operation {
+    /// As TG_OP names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Truncate => "TRUNCATE",
+        }
+    }
+}
 
 /// The trigger data of a running trigger function.
 pub struct Trigger(*mut pg_sys::TriggerData);
@@ -30,12 +53,55 @@ impl Trigger {
         unsafe { (*(*self.0).tg_relation).rd_id }
     }
 
-    /// The answer of a row trigger that leaves the row as it is; statement triggers answer anything.
-    pub fn keep_row(&self) -> pg_sys::Datum {
-        // SAFETY: for a row trigger these are valid tuples; for a statement trigger NULL, which is what it returns.
+    /// The table's name, without its schema.
+    pub fn table_name(&self) -> String {
+        // SAFETY: as above; a relation's name is NUL-terminated.
         unsafe {
-            let event = (*self.0).tg_event;
-            let is_update = event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_UPDATE;
+            let name = &(*(*(*self.0).tg_relation).rd_rel).relname;
+            std::ffi::CStr::from_ptr(name.data.as_ptr())
+                .to_string_lossy()
+                .into_owned()
+        }
+    }
+
+    pub fn operation(&self) -> Operation {
+        // SAFETY: trigger data.
+        match unsafe { (*self.0).tg_event } & pg_sys::TRIGGER_EVENT_OPMASK {
+            pg_sys::TRIGGER_EVENT_INSERT => Operation::Insert,
+            pg_sys::TRIGGER_EVENT_UPDATE => Operation::Update,
+            pg_sys::TRIGGER_EVENT_DELETE => Operation::Delete,
+            _ => Operation::Truncate,
+        }
+    }
+
+    /// How many rows the statement changed; 0 where the trigger has no transition tables.
+    pub fn rows(&self) -> i64 {
+        let count = |table: *mut pg_sys::Tuplestorestate| {
+            if table.is_null() {
+                return 0;
+            }
+            // SAFETY: a transition table of the running statement.
+            unsafe { pg_sys::tuplestore_tuple_count(table) }
+        };
+        // SAFETY: trigger data.
+        unsafe { count((*self.0).tg_oldtable).max(count((*self.0).tg_newtable)) }
+    }
+
+    /// Runs statements that see the transition tables under the names that CREATE TRIGGER gave them.
+    pub fn with_transition_tables(&self, work: impl FnOnce(&mut SpiClient<'_>)) {
+        Spi::connect_mut(|client| {
+            // SAFETY: connected to SPI, with trigger data.
+            let code = unsafe { pg_sys::SPI_register_trigger_data(self.0) };
+            super::spi::unwrap(Spi::check_status(code));
+            work(client);
+        });
+    }
+
+    /// The answer of a row trigger that leaves the row as it is; NULL for a statement trigger.
+    pub fn keep_row(&self) -> pg_sys::Datum {
+        // SAFETY: the rows are set for row triggers and NULL otherwise.
+        unsafe {
+            let is_update = self.operation() == Operation::Update;
             let row = if is_update {
                 (*self.0).tg_newtuple
             } else {
@@ -43,9 +109,5 @@ impl Trigger {
             };
             pg_sys::Datum::from(row)
         }
-    }
-
-    pub fn data(&self) -> *mut pg_sys::TriggerData {
-        self.0
     }
 }

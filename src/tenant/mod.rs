@@ -147,6 +147,18 @@ fn look_up(relation: &catalog::Table, key: &Key) -> Answer {
     }
 }
 
+/// Every tenant.
+pub fn all() -> Vec<Uuid> {
+    let mut tenants = Vec::new();
+    if let Ok((relation, _)) = table() {
+        scan::each(relation.oid, pgrx::pg_sys::InvalidOid, scan::Key::All, |row| {
+            tenants.extend(row.get::<Uuid>(ID as usize));
+            true
+        });
+    }
+    tenants
+}
+
 /// The setting memory.system_tenant_id.
 fn system_tenant() -> Option<[u8; 16]> {
     let value = config::SYSTEM_TENANT_ID.get()?;

@@ -1,0 +1,144 @@
+//! The statement that writes the audit log for one table and operation.
+
+use pgrx::pg_sys;
+
+use crate::pg::catalog::Column;
+use crate::pg::trigger::Operation;
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    pub operation: Operation,
+    /// Counts only.
+    pub in_bulk: bool,
+    /// One row changed: old and new need no join.
+    pub single: bool,
+}
+
+/// The parameters: who did it, from where, to which table.
+pub const TYPES: [pg_sys::Oid; 8] = [
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::UUIDOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+    pg_sys::TEXTOID,
+];
+
+/// The INSERT for a table with these columns. Names are quoted by whoever read them from the catalog.
+pub fn build(columns: &[Column], kind: Kind) -> String {
+    let Kind {
+        operation,
+        in_bulk,
+        single,
+    } = kind;
+    let has = |name: &str| columns.iter().any(|c| c.name == name);
+    // A tenant's own row is the tenant's.
+    let tenant = if has("tenant_id") {
+        "tenant_id"
+    } else if has("slug") {
+        "id"
+    } else {
+        ""
+    };
+    let (from, row) = match operation {
+        Operation::Insert => ("new_rows n".to_owned(), "n"),
+        Operation::Delete => ("old_rows o".to_owned(), "o"),
+        Operation::Update if in_bulk => ("new_rows n".to_owned(), "n"),
+        Operation::Update if single => ("old_rows o CROSS JOIN new_rows n".to_owned(), "n"),
+        Operation::Update => {
+            let same_key = equalities(columns);
+            (
+                format!("old_rows o FULL JOIN new_rows n ON {same_key}"),
+                "coalesce(n.$, o.$)",
+            )
+        }
+        Operation::Truncate => ("(VALUES (1)) v".to_owned(), ""),
+    };
+    let value = |column: &str| match row {
+        "" => "NULL".to_owned(),
+        row if row.contains('$') => row.replace('$', column),
+        row => format!("{row}.{column}"),
+    };
+    let no_tenant = "'00000000-0000-0000-0000-000000000000'::uuid";
+    let tenant = if tenant.is_empty() || row.is_empty() {
+        no_tenant.to_owned()
+    } else {
+        format!("coalesce({}, {no_tenant})", value(tenant))
+    };
+    let user = if has("user_id") {
+        value("user_id")
+    } else {
+        "NULL".to_owned()
+    };
+    let counted = in_bulk || operation == Operation::Truncate;
+    let (user, key, changes, count) = if counted {
+        let count = if operation == Operation::Truncate {
+            "0"
+        } else {
+            "count(*)"
+        };
+        ("NULL".to_owned(), "NULL".to_owned(), "NULL".to_owned(), count)
+    } else {
+        (user, key(columns, &value), changes(columns, operation), "1")
+    };
+    let group = if counted && operation != Operation::Truncate {
+        " GROUP BY 1"
+    } else {
+        ""
+    };
+    let operation = operation.name();
+    format!(
+        "INSERT INTO memory.audit_log
+             (tenant_id, user_id, operation, table_name, row_key, changes, row_count, changed_at, transaction_id,
+              actor_role, login_role, actor_tenant_id, actor_user_id, actor_session_id, actor_service_name,
+              application_name, client_address)
+         SELECT s.*, (SELECT clock_timestamp()), (SELECT pg_current_xact_id()), $1, $2, $3, $4, $5, $6, $7,
+                (SELECT inet_client_addr())
+         FROM (SELECT {tenant}, {user}, '{operation}', $8, {key}::jsonb, {changes}::jsonb, {count}::bigint
+               FROM {from}{group}) s"
+    )
+}
+
+fn key(columns: &[Column], value: &dyn Fn(&str) -> String) -> String {
+    let pairs: Vec<String> = columns
+        .iter()
+        .filter(|c| c.in_key)
+        .map(|c| format!("{}, {}", pgrx::spi::quote_literal(&c.plain_name), value(&c.name)))
+        .collect();
+    format!("jsonb_build_object({})", pairs.join(", "))
+}
+
+fn equalities(columns: &[Column]) -> String {
+    let pairs: Vec<String> = columns
+        .iter()
+        .filter(|c| c.in_key)
+        .map(|c| format!("o.{0} = n.{0}", c.name))
+        .collect();
+    pairs.join(" AND ")
+}
+
+fn changes(columns: &[Column], operation: Operation) -> String {
+    match operation {
+        Operation::Insert => "jsonb_build_object('new', to_jsonb(n))".to_owned(),
+        Operation::Delete => "jsonb_build_object('old', to_jsonb(o))".to_owned(),
+        Operation::Truncate => "NULL".to_owned(),
+        Operation::Update => {
+            let unchanged: Vec<String> = columns
+                .iter()
+                .map(|c| {
+                    let name = pgrx::spi::quote_literal(&c.plain_name);
+                    format!(
+                        "CASE WHEN o.{0}::text IS NOT DISTINCT FROM n.{0}::text THEN {name} END",
+                        c.name
+                    )
+                    .replace("::text", if c.comparable { "" } else { "::text" })
+                })
+                .collect();
+            let unchanged = format!("array_remove(ARRAY[{}], NULL)", unchanged.join(", "));
+            format!("jsonb_build_object('old', to_jsonb(o) - {unchanged}, 'new', to_jsonb(n) - {unchanged})")
+        }
+    }
+}
