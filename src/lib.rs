@@ -8,6 +8,7 @@ mod context;
 mod error;
 mod pg;
 mod tenant;
+mod violation;
 mod vocabulary;
 
 use pgrx::prelude::*;
@@ -19,7 +20,8 @@ extension_sql_file!("../sql/tenant.sql", name = "tenant", requires = ["install"]
 extension_sql_file!("../sql/check.sql", name = "check", requires = ["tenant"]);
 extension_sql_file!("../sql/context.sql", name = "context", requires = ["check"]);
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["context"]);
-extension_sql_file!("../sql/vocabulary.sql", name = "vocabulary", requires = ["audit"]);
+extension_sql_file!("../sql/violation.sql", name = "violation", requires = ["audit"]);
+extension_sql_file!("../sql/vocabulary.sql", name = "vocabulary", requires = ["violation"]);
 extension_sql_file!("../sql/session.sql", name = "session", requires = ["vocabulary"]);
 extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["session"]);
 extension_sql_file!("../sql/graph.sql", name = "graph", requires = ["archive"]);

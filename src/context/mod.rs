@@ -18,6 +18,7 @@ use crate::pg::slot::Slot;
 use crate::pg::{guc, role, xact};
 use crate::tenant;
 use crate::tenant::identifier::parse_uuid;
+use crate::violation::{self, Violation, Who};
 
 /// The setting's form: what SHOW tells a superuser.
 #[derive(Default, Serialize, Deserialize)]
@@ -134,6 +135,7 @@ fn clear() -> Result<()> {
 
 fn refuse_if_sealed() -> Result<()> {
     if SEALED.get().is_some() {
+        record_violation(Violation::SealedContext, "the context was to be changed");
         return Err(Error::not_allowed(
             "the security context is sealed",
             "It holds until the transaction ends: COMMIT or ROLLBACK first.",
@@ -169,10 +171,12 @@ pub fn subject(tenant: Option<&str>, user: Option<&str>, reach: Reach) -> Result
         return without_context(named, user);
     };
     if named.is_some_and(|named| named != context.tenant) {
-        return Err(another("tenant", tenant.unwrap_or_default()));
+        return Err(another(Violation::OtherTenant, "tenant", tenant.unwrap_or_default()));
     }
     let user = match (&context.user, user) {
-        (Some(own), Some(user)) if own != user => return Err(another("user_id", user)),
+        (Some(own), Some(user)) if own != user => {
+            return Err(another(Violation::OtherUser, "user_id", user));
+        }
         (Some(own), _) => Some(own.clone()),
         (None, user) => user.map(str::to_owned),
     };
@@ -207,9 +211,21 @@ fn without_context(tenant: Option<[u8; 16]>, user: Option<&str>) -> Result<Subje
     })
 }
 
-fn another(argument: &str, value: &str) -> Error {
+/// Records a security violation by whoever the context names; the caller raises its error afterwards.
+pub fn record_violation(violation: Violation, detail: &str) {
+    let who = current().map(|context| Who {
+        tenant_id: Some(uuid::Uuid::from_bytes(context.tenant).to_string()),
+        user_id: context.user.clone(),
+        service_name: context.service.clone(),
+    });
+    violation::record(violation, detail, who.unwrap_or_default());
+}
+
+fn another(violation: Violation, argument: &str, value: &str) -> Error {
+    let message = format!("{argument} {} is not the context's", shown(value));
+    record_violation(violation, &message);
     Error::not_allowed(
-        format!("{argument} {} is not the context's", shown(value)),
+        message,
         "Leave the argument out, or have a service set another context.",
     )
 }

@@ -11,6 +11,7 @@ use crate::pg::call::Call;
 use crate::pg::guc;
 use crate::raw_function;
 use crate::tenant;
+use crate::violation::Violation;
 
 #[pg_extern(sql = false)]
 fn set_security_context(
@@ -42,8 +43,10 @@ fn set_security_context(
         .into());
     }
     if !may_serve(&id) {
+        let message = format!("the role may not act for tenant {}", shown(tenant));
+        context::record_violation(Violation::OtherTenant, &message);
         return Err(Error::not_allowed(
-            format!("the role may not act for tenant {}", shown(tenant)),
+            message,
             "A superuser grants it: SELECT memory.grant_access('<role>', 'service', '{<tenant>}').",
         )
         .into());

@@ -1,6 +1,7 @@
 //! The only place with `unsafe`: what PostgreSQL offers in C, each behind a safe type or function that states its
 //! protocol. Nothing here knows a subject of the extension.
 
+pub mod autonomous;
 pub mod call;
 pub mod catalog;
 pub mod guc;

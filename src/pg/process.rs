@@ -47,3 +47,9 @@ pub fn application_name() -> Option<String> {
         (!name.is_null()).then(|| std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned())
     }
 }
+
+/// The process id.
+pub fn pid() -> i32 {
+    // SAFETY: set when the process starts.
+    unsafe { pg_sys::MyProcPid }
+}

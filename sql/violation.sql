@@ -1,0 +1,42 @@
+-- Security violations: what was refused.
+
+CREATE TABLE memory.security_violations (
+    id uuid PRIMARY KEY DEFAULT memory.uuid_v7(),
+    occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    kind text COLLATE "C" NOT NULL,
+    detail text NOT NULL,
+    tenant_id uuid NOT NULL,
+    user_id text COLLATE "C",
+    service_name text COLLATE "C",
+    actor_role text COLLATE "C" NOT NULL,
+    login_role text COLLATE "C" NOT NULL,
+    client_address inet,
+    application_name text,
+    pid integer NOT NULL
+);
+COMMENT ON TABLE memory.security_violations IS
+    'What was refused: kept although the transaction that tried it was rolled back. Append-only. The server log has each row too.';
+COMMENT ON COLUMN memory.security_violations.id IS 'UUIDv7.';
+COMMENT ON COLUMN memory.security_violations.occurred_at IS 'When.';
+COMMENT ON COLUMN memory.security_violations.kind IS 'other_tenant, other_user, sealed_context or unknown_tenant.';
+COMMENT ON COLUMN memory.security_violations.detail IS 'What was tried.';
+COMMENT ON COLUMN memory.security_violations.tenant_id IS 'The context''s tenant; all zero without a context.';
+COMMENT ON COLUMN memory.security_violations.user_id IS 'The context''s user.';
+COMMENT ON COLUMN memory.security_violations.service_name IS 'The context''s service.';
+COMMENT ON COLUMN memory.security_violations.actor_role IS 'The role that tried it, as SET ROLE says.';
+COMMENT ON COLUMN memory.security_violations.login_role IS 'The role that logged in.';
+COMMENT ON COLUMN memory.security_violations.client_address IS 'The client''s address; NULL over a Unix socket.';
+COMMENT ON COLUMN memory.security_violations.application_name IS 'What the client called itself.';
+COMMENT ON COLUMN memory.security_violations.pid IS 'The server process, as in the server log.';
+ALTER TABLE memory.security_violations ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY auditors ON memory.security_violations FOR SELECT
+    USING (tenant_id = ANY (memory.audited_tenants()));
+COMMENT ON POLICY auditors ON memory.security_violations IS 'An auditor reads the tenants that it audits.';
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.security_violations
+    FOR EACH STATEMENT EXECUTE FUNCTION memory.audit_append_only();
+COMMENT ON TRIGGER append_only ON memory.security_violations IS 'What has been recorded stays.';
+ALTER TABLE memory.security_violations ALTER COLUMN user_id SET STATISTICS 0, ALTER COLUMN detail SET STATISTICS 0,
+    ALTER COLUMN service_name SET STATISTICS 0, ALTER COLUMN client_address SET STATISTICS 0,
+    ALTER COLUMN application_name SET STATISTICS 0;
+SELECT pg_catalog.pg_extension_config_dump('memory.security_violations', '');
+SELECT memory.allow_table('auditor', 'SELECT', 'security_violations');
