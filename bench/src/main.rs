@@ -2,12 +2,19 @@
 //! Only the ratios count: times move with the machine.
 
 mod measure;
+mod resolver;
 
-use measure::{Job, Report};
+use cluster::Cluster;
+use measure::Report;
 
 fn main() -> std::io::Result<()> {
-    let jobs: Vec<Job> = Vec::new();
-    let report = Report::run(jobs, 3);
+    // Room for both identifiers of every tenant: what is measured is a hit.
+    let cluster = Cluster::with(
+        "bench",
+        true,
+        &["shared_buffers = '1GB'", "memory.tenant_cache_size = 65536"],
+    );
+    let report = Report::run(resolver::jobs(&cluster), 3);
     print!("{report}");
     std::fs::write(
         cluster::root().join("target/bench.json"),

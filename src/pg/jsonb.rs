@@ -148,18 +148,18 @@ impl<'a> Value<'a> {
     /// # Safety
     /// `value` was filled by a function of jsonb from memory that lives as long as the call.
     unsafe fn read(value: &pg_sys::JsonbValue) -> Self {
-        use pg_sys::jbvType::*;
+        use pg_sys::jbvType;
         // SAFETY: the type says which field of the union is set.
         unsafe {
             match value.type_ {
-                jbvNull => Self::Null,
-                jbvBool => Self::Bool(value.val.boolean),
-                jbvString => {
+                jbvType::jbvNull => Self::Null,
+                jbvType::jbvBool => Self::Bool(value.val.boolean),
+                jbvType::jbvString => {
                     let string = value.val.string;
                     let bytes = std::slice::from_raw_parts(string.val.cast::<u8>(), string.len as usize);
                     Self::Text(std::str::from_utf8(bytes).unwrap_or("\u{fffd}"))
                 }
-                jbvNumeric => {
+                jbvType::jbvNumeric => {
                     let digits = pgrx::direct_function_call::<&std::ffi::CStr>(
                         pg_sys::numeric_out,
                         &[Some(pg_sys::Datum::from(value.val.numeric))],

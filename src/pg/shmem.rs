@@ -11,14 +11,6 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-/// The chunk as this process sees it.
-#[derive(Clone, Copy)]
-pub struct Words {
-    pub words: &'static [AtomicU64],
-    /// Whether other backends see the same words.
-    pub shared: bool,
-}
-
 static SIZE: OnceLock<fn() -> usize> = OnceLock::new();
 /// The shared chunk; after a crash the postmaster maps a new one, hence no OnceLock.
 static SHARED: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
@@ -46,21 +38,19 @@ pub fn install(size: fn() -> usize) {
 }
 
 /// The chunk: shared, or this backend's own.
-pub fn words() -> Words {
+pub fn words() -> &'static [AtomicU64] {
     let shared = SHARED.load(Ordering::Relaxed);
     if shared.is_null() {
-        let words = *OWN.get_or_init(|| {
+        return OWN.get_or_init(|| {
             let own: Vec<AtomicU64> = std::iter::repeat_with(AtomicU64::default)
                 .take(bytes() / size_of::<AtomicU64>())
                 .collect();
             Vec::leak(own)
         });
-        return Words { words, shared: false };
     }
     // SAFETY: startup() mapped bytes() bytes there, aligned to a cache line, for as long as this process lives; all-zero
     // bytes are valid atomics and nobody touches them but as atomics.
-    let words = unsafe { std::slice::from_raw_parts(shared, bytes() / size_of::<AtomicU64>()) };
-    Words { words, shared: true }
+    unsafe { std::slice::from_raw_parts(shared, bytes() / size_of::<AtomicU64>()) }
 }
 
 /// Whether other backends see the same words.

@@ -47,7 +47,7 @@ fn cache() -> Cache<'static> {
     CACHE.with(|cache| {
         *cache.get_or_init(|| {
             let cache = Cache::new(
-                shmem::words().words,
+                shmem::words(),
                 config::TENANT_CACHE_SIZE.get() as usize,
                 process::backend_number(),
             );
