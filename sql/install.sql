@@ -9,11 +9,11 @@ BEGIN
     ) OR EXISTS (
         SELECT FROM pg_namespace n WHERE n.nspname = 'memory' AND n.nspowner <> current_user::regrole
     ) OR EXISTS (
-        SELECT FROM pg_namespace n JOIN pg_proc p ON p.pronamespace = n.oid
-        WHERE n.nspname = 'memory' AND p.proowner <> n.nspowner
-    ) OR EXISTS (
-        SELECT FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
-        WHERE n.nspname = 'memory' AND c.relowner <> n.nspowner
+        SELECT FROM pg_namespace n JOIN (
+            SELECT pronamespace, proowner FROM pg_proc UNION ALL SELECT relnamespace, relowner FROM pg_class
+            UNION ALL SELECT oprnamespace, oprowner FROM pg_operator UNION ALL SELECT typnamespace, typowner FROM pg_type
+        ) AS planted (schema, owner) ON planted.schema = n.oid
+        WHERE n.nspname = 'memory' AND planted.owner <> n.nspowner
     ) THEN
         RAISE insufficient_privilege USING
             MESSAGE = 'the schema "memory" exists and is not the installing role''s alone',

@@ -55,6 +55,8 @@ thread_local! {
     static CURRENT: Slot<Context> = const { Slot::new() };
     /// The savepoint (or transaction) in which the context was sealed.
     static SEALED: Cell<Option<u32>> = const { Cell::new(None) };
+    /// Whether the setting was assigned to while the seal stood, so that it says something else than the context.
+    static OVERRULED: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Context {
@@ -90,18 +92,31 @@ pub fn is_acceptable(value: &str) -> bool {
     SEALED.get().is_none() && (value.is_empty() || Context::parse(value).is_some())
 }
 
-/// The setting has taken this value. While a seal stands, nothing changes: what resets the setting then (RESET ALL) is undone
-/// with the transaction.
+/// The setting has taken this value. While a seal stands, nothing changes: what resets the setting then (RESET ALL) counts
+/// when the seal goes.
 pub fn assigned(value: &str) {
     if SEALED.get().is_none() {
         CURRENT.with(|slot| slot.set(Context::parse(value)));
+    } else {
+        OVERRULED.set(true);
+    }
+}
+
+/// The seal goes; what the setting says holds again. PostgreSQL assigns to it afterwards only where it restores another value.
+fn unseal() {
+    SEALED.set(None);
+    if OVERRULED.take() {
+        assigned(&guc::context());
     }
 }
 
 /// The transaction has ended; its seal goes first, so that the setting's old value is taken over.
 pub fn at_transaction_end() {
-    SEALED.set(None);
-    CURRENT.with(Slot::collect);
+    unseal();
+    // A procedure that commits may still hold what it was called with: CALL p(memory.current_user_id()).
+    if !xact::statement_goes_on() {
+        CURRENT.with(Slot::collect);
+    }
 }
 
 pub fn at_savepoint_release(savepoint: u32, parent: u32) {
@@ -112,7 +127,7 @@ pub fn at_savepoint_release(savepoint: u32, parent: u32) {
 
 pub fn at_savepoint_rollback(savepoint: u32) {
     if SEALED.get() == Some(savepoint) {
-        SEALED.set(None);
+        unseal();
     }
 }
 

@@ -59,6 +59,12 @@ pub fn reserve_prefix(prefix: &CStr) {
     unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
 }
 
+/// What the setting of the context says.
+pub fn context() -> String {
+    let value = CONTEXT.get();
+    value.map_or_else(String::new, |value| value.to_string_lossy().into_owned())
+}
+
 /// Sets the context for whoever the current role is; the caller has checked that it may.
 pub fn set_context(value: &str, is_local: bool) {
     let value = CString::new(value).expect("text from PostgreSQL holds no NUL");

@@ -1,7 +1,7 @@
 //! A value of this backend that functions hand to PostgreSQL by address.
 //!
 //! Protocol: `set` replaces the value but keeps the old one, because a running plan may still point to it; `collect`, called
-//! when a transaction has ended and no plan runs, frees what was replaced.
+//! when a transaction has ended and no statement runs on, frees what was replaced.
 
 use std::cell::{Cell, RefCell};
 
@@ -19,7 +19,7 @@ impl<T> Slot<T> {
         }
     }
 
-    /// The value; valid until the transaction ends.
+    /// The value; valid until the statement and its transaction have ended.
     pub fn get(&self) -> Option<&'static T> {
         // SAFETY: the pointer comes from Box::into_raw and is freed only by collect(), after the transaction.
         self.current.get().map(|value| unsafe { &*value })

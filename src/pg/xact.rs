@@ -49,6 +49,12 @@ extern "C-unwind" fn at_subtransaction(
     }
 }
 
+/// Whether the statement that runs goes on after the transaction that is ending: a procedure that commits.
+pub fn statement_goes_on() -> bool {
+    // SAFETY: reads backend-local state.
+    unsafe { !pg_sys::ActivePortal.is_null() || pg_sys::SPI_inside_nonatomic_context() }
+}
+
 /// The running (sub)transaction's number within its top transaction.
 pub fn current_subtransaction() -> pg_sys::SubTransactionId {
     // SAFETY: reads a backend-local counter.
