@@ -18,9 +18,22 @@ AS 'MODULE_PATHNAME', 'check_positive_wrapper';
 COMMENT ON FUNCTION memory.check_positive(text, integer) IS
     'The value, if it is at least 1; NULL is 22004, less is 22023, naming the argument.';
 
+CREATE FUNCTION memory.check_interval(argument text, value interval) RETURNS interval
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'check_interval_wrapper';
+COMMENT ON FUNCTION memory.check_interval(text, interval) IS
+    'The value, if it is not below zero, else 22023, naming the argument; NULL gives NULL.';
+
+CREATE FUNCTION memory.check_word(argument text, value text, words text[]) RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'check_word_wrapper';
+COMMENT ON FUNCTION memory.check_word(text, text, text[]) IS
+    'The value, if it is one of the words, else 22023, naming the argument; NULL gives NULL.';
+
 CREATE FUNCTION memory.check_found(found boolean, kind text, id text) RETURNS void
 LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'check_found_wrapper';
 COMMENT ON FUNCTION memory.check_found(boolean, text, text) IS 'Raises P0002 "unknown <kind> <id>" unless found.';
 
-SELECT memory.allow('app', 'check_object', 'check_text', 'check_positive', 'check_found');
+SELECT memory.allow('app', 'check_object', 'check_text', 'check_positive', 'check_interval', 'check_word',
+    'check_found');

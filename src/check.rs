@@ -35,6 +35,19 @@ pub fn positive(argument: &str, value: Option<i32>) -> Result<i32> {
     }
 }
 
+/// A length of time that is not negative; a month counts as 30 days.
+pub fn interval(argument: &str, value: Interval) -> Result<Interval> {
+    const DAY: i128 = 24 * 60 * 60 * 1_000_000;
+    let days = i128::from(value.months()) * 30 + i128::from(value.days());
+    if days * DAY + i128::from(value.micros()) < 0 {
+        return Err(Error::bad_argument(
+            format!("{argument} is below zero"),
+            "Give a length of time, such as '30 minutes'.",
+        ));
+    }
+    Ok(value)
+}
+
 /// A jsonb object of at most memory.max_payload_size.
 pub fn object<'a>(argument: &str, value: Option<Jsonb<'a>>) -> Result<Jsonb<'a>> {
     let value = needed(argument, value)?;
@@ -89,6 +102,33 @@ raw_function!(check_text, pg_finfo_check_text, |call| {
 #[pg_extern(sql = false)]
 fn check_positive(argument: Option<&str>, value: Option<i32>) -> std::result::Result<Option<i32>, ErrorReport> {
     Ok(Some(positive(argument.unwrap_or_default(), value)?))
+}
+
+#[pg_extern(sql = false)]
+fn check_interval(
+    argument: Option<&str>,
+    value: Option<Interval>,
+) -> std::result::Result<Option<Interval>, ErrorReport> {
+    Ok(value
+        .map(|value| interval(argument.unwrap_or_default(), value))
+        .transpose()?)
+}
+
+#[pg_extern(sql = false)]
+fn check_word(
+    argument: Option<&str>,
+    value: Option<&str>,
+    words: Array<'_, &str>,
+) -> std::result::Result<Option<String>, ErrorReport> {
+    let words: Vec<&str> = words.iter().flatten().collect();
+    match value {
+        Some(value) if !words.contains(&value) => Err(Error::bad_argument(
+            format!("{} {} is unknown", argument.unwrap_or_default(), shown(value)),
+            format!("It is one of: {}.", words.join(", ")),
+        )
+        .into()),
+        value => Ok(value.map(str::to_owned)),
+    }
 }
 
 #[pg_extern(sql = false)]

@@ -1,5 +1,6 @@
 //! memory_ext: memory for AI agents, inside PostgreSQL.
 
+mod archive;
 mod audit;
 mod batch;
 mod check;
@@ -7,6 +8,7 @@ mod config;
 mod context;
 mod error;
 mod pg;
+mod session;
 mod tenant;
 mod violation;
 mod vocabulary;

@@ -167,6 +167,16 @@ pub struct Subject {
     pub user: Option<String>,
 }
 
+impl Subject {
+    /// The least and the greatest user id that the call is about.
+    pub fn users(&self) -> (&str, &str) {
+        match &self.user {
+            Some(user) => (user, user),
+            None => (LOWEST, HIGHEST),
+        }
+    }
+}
+
 /// Whether a call can be about a whole tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -224,6 +234,43 @@ fn without_context(tenant: Option<[u8; 16]>, user: Option<&str>) -> Result<Subje
         tenant: tenant.ok_or_else(|| missing("tenant"))?,
         user: Some(user.ok_or_else(|| missing("user_id"))?.to_owned()),
     })
+}
+
+/// Raises 42501 unless the context is a service's, or there is none and the role is a superuser.
+pub fn require_service() -> Result<()> {
+    match current() {
+        Some(context) if context.is_service() => Ok(()),
+        None if role::is_superuser() => Ok(()),
+        Some(_) => Err(Error::not_allowed(
+            "the archive is not open to a user context",
+            "A service context names no user: SELECT memory.set_security_context('<tenant>', service_name => '…').",
+        )),
+        None => Err(Error::not_allowed(
+            "there is no security context",
+            "A service sets it: SELECT memory.set_security_context('<tenant>', service_name => '…').",
+        )),
+    }
+}
+
+/// Runs `work` for a tenant under the context's service, which the caller has required: if it is another tenant than the
+/// context's, in a context of that tenant which ends with `work`. 42501 where the role does not serve it, or under a seal.
+pub fn serving<R>(tenant: [u8; 16], work: impl FnOnce() -> R) -> Result<R> {
+    let Some(context) = current().filter(|context| context.tenant != tenant) else {
+        return Ok(work());
+    };
+    let name = uuid::Uuid::from_bytes(tenant).to_string();
+    if SEALED.get().is_some() || !access::may_serve(&tenant) {
+        return Err(another(Violation::OtherTenant, "tenant", &name));
+    }
+    let setting = Setting {
+        tenant: name,
+        user: None,
+        session: context.session.clone(),
+        service: context.service.clone(),
+    };
+    let value = serde_json::to_string(&setting).expect("strings serialise");
+    let _until_then = guc::TemporaryContext::new(&value);
+    Ok(work())
 }
 
 /// Records a security violation by whoever the context names; the caller raises its error afterwards.

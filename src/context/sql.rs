@@ -116,7 +116,6 @@ raw_function!(subject_wrapper, pg_finfo_subject_wrapper, |call| {
 
 raw_function!(scope_wrapper, pg_finfo_scope_wrapper, |call| {
     let subject = subject_of(call, Reach::Tenant);
-    let low = subject.user.as_deref().unwrap_or(super::LOWEST);
-    let high = subject.user.as_deref().unwrap_or(super::HIGHEST);
+    let (low, high) = subject.users();
     call.row([Some(call.uuid(subject.tenant)), low.into_datum(), high.into_datum()])
 });

@@ -65,14 +65,43 @@ pub fn context() -> String {
     value.map_or_else(String::new, |value| value.to_string_lossy().into_owned())
 }
 
+/// A context that holds until this is dropped, then the one before. An error restores it with its (sub)transaction.
+pub struct TemporaryContext {
+    level: i32,
+}
+
+impl TemporaryContext {
+    /// The caller has checked that it may.
+    pub fn new(value: &str) -> Self {
+        // SAFETY: a GUC nest level of our own, closed in drop or by the abort of the (sub)transaction.
+        let level = unsafe { pg_sys::NewGUCNestLevel() };
+        assign(value, pg_sys::GucAction::GUC_ACTION_SAVE);
+        Self { level }
+    }
+}
+
+impl Drop for TemporaryContext {
+    fn drop(&mut self) {
+        // While an error unwinds, PostgreSQL closes the level with the (sub)transaction.
+        if !std::thread::panicking() {
+            // SAFETY: the level opened in new().
+            unsafe { pg_sys::AtEOXact_GUC(true, self.level) }
+        }
+    }
+}
+
 /// Sets the context for whoever the current role is; the caller has checked that it may.
 pub fn set_context(value: &str, is_local: bool) {
-    let value = CString::new(value).expect("text from PostgreSQL holds no NUL");
     let action = if is_local {
         pg_sys::GucAction::GUC_ACTION_LOCAL
     } else {
         pg_sys::GucAction::GUC_ACTION_SET
     };
+    assign(value, action);
+}
+
+fn assign(value: &str, action: pg_sys::GucAction::Type) {
+    let value = CString::new(value).expect("text from PostgreSQL holds no NUL");
     // SAFETY: NUL-terminated strings; PGC_SUSET is the setting's own context.
     unsafe {
         pg_sys::set_config_option(

@@ -192,6 +192,36 @@ pub fn require(identifier: &str) -> Result<[u8; 16]> {
     Ok(uuid)
 }
 
+/// A tenant, and how an identifier led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    pub uuid: [u8; 16],
+    pub slug: Option<String>,
+    /// As the resolver names it, without `-cache`.
+    pub source: &'static str,
+    pub found: bool,
+}
+
+/// The tenant that an identifier names, and how; P0002 where it is not in the table.
+pub fn resolve(identifier: &str) -> Result<Resolved> {
+    let uuid = require(identifier)?;
+    Ok(Resolved {
+        uuid,
+        ..describe(identifier)?
+    })
+}
+
+/// What the resolver says of an identifier, as `resolve_canonical_tenant()` gives it; without a UUID all zero.
+pub fn describe(identifier: &str) -> Result<Resolved> {
+    let shaped = sql::shape(identifier.as_bytes())?;
+    Ok(Resolved {
+        uuid: shaped.uuid.unwrap_or_default(),
+        slug: shaped.slug,
+        source: shaped.source.trim_end_matches("-cache"),
+        found: shaped.found,
+    })
+}
+
 fn unknown(identifier: &[u8]) -> Error {
     Error::unknown(
         format!("unknown tenant {}", shown(&String::from_utf8_lossy(identifier))),

@@ -14,14 +14,14 @@ use crate::pg::{shmem, trigger};
 use crate::raw_function;
 
 /// An answer in the shape of the SQL type `tenant_resolution`; `slug` None stands for the identifier as given.
-struct Shaped {
-    uuid: Option<[u8; 16]>,
-    slug: Option<String>,
-    source: &'static str,
-    found: bool,
+pub(super) struct Shaped {
+    pub uuid: Option<[u8; 16]>,
+    pub slug: Option<String>,
+    pub source: &'static str,
+    pub found: bool,
 }
 
-fn shape(identifier: &[u8]) -> Result<Shaped> {
+pub(super) fn shape(identifier: &[u8]) -> Result<Shaped> {
     let given = || Some(String::from_utf8_lossy(identifier).into_owned());
     let shaped = |uuid, slug, source, found| Shaped {
         uuid,
