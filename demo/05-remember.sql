@@ -22,6 +22,8 @@ SELECT max(session) AS last FROM input.event \gset
 SELECT event_id, event_type, payload FROM memory.get_events(:'last', max_events => 4);
 
 -- All but the last of them are over.
-SELECT count(memory.end_session(session)::text) AS ended FROM (SELECT DISTINCT session FROM input.event) AS run WHERE session <> :'last';
+SELECT count(*) AS ended
+FROM (SELECT DISTINCT session FROM input.event) AS run CROSS JOIN LATERAL memory.end_session(session)
+WHERE session <> :'last';
 SELECT session_id, status, metadata FROM memory.list_sessions(max_sessions => 3);
 COMMIT;
