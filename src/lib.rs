@@ -35,5 +35,4 @@ pub extern "C-unwind" fn _PG_init() {
     config::define();
     pg::shmem::install(tenant::cache_words);
     pg::xact::install();
-    pg::utility::install();
 }

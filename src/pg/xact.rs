@@ -21,7 +21,8 @@ pub fn install() {
 extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
     use pg_sys::XactEvent::*;
     match event {
-        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => tenant::before_commit(),
+        XACT_EVENT_PRE_COMMIT => tenant::before_commit(),
+        XACT_EVENT_PRE_PREPARE => tenant::before_prepare(),
         XACT_EVENT_COMMIT => {
             tenant::after_commit();
             context::at_transaction_end();

@@ -12,7 +12,9 @@
 //! publishes the answer under that generation; an answer of another generation is none. So an entry that was read
 //! before a change became visible stays unseen from that commit's acknowledgement on. `horizon` is the highest transaction id that
 //! ever changed the table, set before its commit: a transaction that keeps its snapshot uses the cache only where every id up
-//! to it had ended before the snapshot.
+//! to it had ended before the snapshot. A transaction that changed the table and was *prepared* may be ended by
+//! anyone, unheard of here: from PREPARE on the table's answers are in doubt, and the cache is not used, until
+//! somebody who asks finds the table without other writers.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -25,6 +27,11 @@ const GENERATIONS: usize = COUNTERS + STRIPES * LINE;
 const TAGS: usize = GENERATIONS + STRIPES * LINE;
 const ENTRY: usize = 24;
 const WAYS: usize = 8;
+
+// Words of a table, the generation first.
+const HORIZON: usize = 1;
+const DOUBTS: usize = 2;
+const SETTLED: usize = 3;
 
 // Words of an entry.
 const SEQUENCE: usize = 0;
@@ -154,14 +161,34 @@ impl<'a> Cache<'a> {
         self.words[Self::generation_at(table)].fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Notes that a transaction that changed the table is about to be prepared: its end will not be told.
+    pub fn doubt(&self, table: Table) {
+        self.words[Self::generation_at(table) + DOUBTS].fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many doubts there have been, where not all are settled. The first stands from the start: transactions may have been
+    /// prepared before a restart.
+    pub fn doubted(&self, table: Table) -> Option<u64> {
+        let at = Self::generation_at(table);
+        let doubts = 1 + self.words[at + DOUBTS].load(Ordering::Acquire);
+        (doubts != self.words[at + SETTLED].load(Ordering::Acquire)).then_some(doubts)
+    }
+
+    /// Notes that all transactions behind so many doubts have ended, with ids of `last_xid` at most.
+    pub fn settle(&self, table: Table, doubts: u64, last_xid: u64) {
+        self.raise_horizon(table, last_xid);
+        self.advance(table);
+        self.words[Self::generation_at(table) + SETTLED].fetch_max(doubts, Ordering::AcqRel);
+    }
+
     /// The highest transaction id that changed the table, or may have.
     pub fn horizon(&self, table: Table) -> u64 {
-        self.words[Self::generation_at(table) + 1].load(Ordering::Acquire)
+        self.words[Self::generation_at(table) + HORIZON].load(Ordering::Acquire)
     }
 
     /// Notes that the transaction changes the table; before its commit.
     pub fn raise_horizon(&self, table: Table, xid: u64) {
-        self.words[Self::generation_at(table) + 1].fetch_max(xid, Ordering::AcqRel);
+        self.words[Self::generation_at(table) + HORIZON].fetch_max(xid, Ordering::AcqRel);
     }
 
     /// The answer for the key, not older than `ttl_ms` and of the current generation.

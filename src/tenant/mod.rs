@@ -2,7 +2,8 @@
 //! transaction.
 //!
 //! When the cache is passed by: TTL 0; this transaction has changed tenants; the transaction keeps a snapshot that is
-//! older than the last change. Then the table is read and nothing is published.
+//! older than the last change; a transaction that changed tenants is prepared and has not ended. Then the table is read
+//! and nothing is published.
 
 mod cache;
 pub mod identifier;
@@ -14,7 +15,7 @@ use pgrx::datum::Uuid;
 
 use crate::config;
 use crate::error::{Error, Result, shown};
-use crate::pg::{self, catalog, process, scan, shmem, xact};
+use crate::pg::{catalog, lock, process, scan, shmem, xact};
 use cache::{Answer, Cache, Counter, Slug, Table};
 use identifier::{Identifier, Key};
 
@@ -77,7 +78,7 @@ fn resolve_key(key: &Key) -> Result<Resolution> {
     if !shmem::is_shared() {
         catalog::accept_invalidations();
     }
-    let (relation, table) = table()?;
+    let (_, table) = table()?;
     if !shmem::is_shared() && SEEN_EPOCH.replace(catalog::epoch()) != catalog::epoch() {
         cache.advance(table);
     }
@@ -86,6 +87,7 @@ fn resolve_key(key: &Key) -> Result<Resolution> {
     // What this backend's own cache knows of other backends' commits is no older than a relation-cache invalidation,
     // which says nothing about an old snapshot.
     let usable = usable && (shmem::is_shared() || !xact::keeps_snapshot());
+    let usable = usable && is_settled(cache, table);
     if usable
         && let Some(answer) = cache.get(table, key, process::coarse_ms(), ttl_ms)
         && (!xact::keeps_snapshot() || cache.horizon(table) < xact::snapshot_xmin())
@@ -102,6 +104,10 @@ fn resolve_key(key: &Key) -> Result<Resolution> {
         });
     }
     cache.count(Counter::Misses);
+    // What is remembered may have been replaced since: the table by another, an index by REINDEX CONCURRENTLY.
+    catalog::accept_invalidations();
+    let (relation, table_now) = self::table()?;
+    let usable = usable && table_now == table;
     let generation = cache.generation(table);
     let answer = look_up(&relation, key);
     let publishable = usable && (!xact::keeps_snapshot() || cache.horizon(table) < xact::snapshot_xmin());
@@ -117,6 +123,16 @@ fn resolve_key(key: &Key) -> Result<Resolution> {
             Answer::UnknownSlug => "slug-input",
         },
     })
+}
+
+/// Whether no prepared transaction may have changed the table without the cache's hearing of it.
+fn is_settled(cache: Cache<'_>, table: Table) -> bool {
+    let Some(doubt) = cache.doubted(table) else { return true };
+    if lock::has_other_writers(catalog::database(), table.relation.into()) {
+        return false;
+    }
+    cache.settle(table, doubt, xact::next_xid() - 1);
+    true
 }
 
 /// Reads the table by one of its indexes.
@@ -249,6 +265,15 @@ pub fn before_commit() {
     }
 }
 
+/// Before the transaction is prepared. Who commits it runs none of this code: a session with COMMIT PREPARED, or a worker of
+/// logical replication.
+pub fn before_prepare() {
+    before_commit();
+    if let Some(table) = CHANGED.get() {
+        cache().doubt(table);
+    }
+}
+
 /// After the change is visible, before the commit is acknowledged.
 pub fn after_commit() {
     if let Some(table) = CHANGED.take() {
@@ -259,19 +284,3 @@ pub fn after_commit() {
 pub fn after_abort() {
     CHANGED.take();
 }
-
-/// A prepared transaction is about to be committed: the table that it may have changed.
-pub fn before_commit_prepared() -> Option<PreparedChange> {
-    let (relation, table) = table().ok()?;
-    pg::utility::has_other_writers(catalog::database(), relation.oid).then(|| {
-        cache().raise_horizon(table, xact::next_xid());
-        PreparedChange(table)
-    })
-}
-
-pub fn after_commit_prepared(change: PreparedChange) {
-    cache().advance(change.0);
-}
-
-/// A table of tenants that a prepared transaction may have changed.
-pub struct PreparedChange(Table);

@@ -39,6 +39,12 @@ impl Cluster {
     /// A running server, preloaded or not, with lines added to its postgresql.conf.
     /// `label` is the start of its name: at most 10 of a-z 0-9 _ -.
     pub fn with(label: &str, preload: bool, conf: &[&str]) -> Self {
+        let cluster = Self::created(label, preload, conf);
+        cluster.start();
+        cluster
+    }
+
+    fn created(label: &str, preload: bool, conf: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "{label}-{}-{}",
@@ -52,13 +58,44 @@ impl Cluster {
         arguments.extend(conf);
         script(&arguments);
         let environment = exports(&script(&["env", &name]));
-        let cluster = Cluster { name, environment };
-        cluster.start();
-        cluster
+        Cluster { name, environment }
+    }
+
+    /// A streaming standby of this server, running.
+    pub fn standby(&self, label: &str, conf: &[&str]) -> Self {
+        let standby = Self::created(label, true, &[]);
+        let data = format!("{}/data", standby.socket_folder());
+        script(&["run", "rm", "-r", &data]);
+        let copy = [
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "-U",
+            SUPERUSER,
+            "-h",
+            self.socket_folder(),
+            "-D",
+            &data,
+        ];
+        script(&[&["run", "pg_basebackup"], &copy[..]].concat());
+        let mut lines = vec![format!("unix_socket_directories = '{}'", standby.socket_folder())];
+        lines.extend(conf.iter().map(|line| (*line).to_owned()));
+        let append = "cat >>\"$1\" <<<\"$2\"";
+        let file = format!("{data}/postgresql.auto.conf");
+        script(&["run", "bash", "-c", append, "bash", &file, &lines.join("\n")]);
+        standby.start();
+        standby
     }
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where its socket is: the `host` of a connection string.
+    pub fn socket_folder(&self) -> &str {
+        self.variable("PGHOST")
     }
 
     pub fn start(&self) {
