@@ -3,6 +3,7 @@
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 
 use crate::check;
+use crate::context::{self, Reach};
 use crate::error::{Error, Result, shown};
 use crate::pg::jsonb::{Container, Jsonb, Value};
 use crate::pg::time;
@@ -40,6 +41,48 @@ pub fn elements<'a>(argument: &'static str, batch: Option<Jsonb<'a>>) -> Result<
         )),
     };
     root.elements().enumerate().map(element).collect()
+}
+
+/// Whose each element of a batch is: one tenant's, of the user that the element names, else of the call's.
+pub struct Subjects<'a> {
+    call: (Option<&'a str>, Option<&'a str>),
+    tenant: Option<[u8; 16]>,
+    /// The last element's tenant and user as they were named, and the user that they stand for.
+    last: Option<((Option<&'a str>, Option<&'a str>), String)>,
+}
+
+impl<'a> Subjects<'a> {
+    /// From the call's own arguments. They are checked even where no element follows; a call without a user is good
+    /// as long as every element names one.
+    pub fn new(tenant: Option<&'a str>, user: Option<&'a str>) -> Result<Self> {
+        context::subject(tenant, user, Reach::Tenant)?;
+        Ok(Self {
+            call: (tenant, user),
+            tenant: None,
+            last: None,
+        })
+    }
+
+    /// The user of an element. Another tenant than the elements before is 22023, one that the context does not allow 42501.
+    pub fn user_of(&mut self, element: &Element<'a>) -> Result<&str> {
+        let named = (
+            element.text("tenant")?.or(self.call.0),
+            element.text("user_id")?.or(self.call.1),
+        );
+        if self.last.as_ref().is_none_or(|(last, _)| *last != named) {
+            let subject = context::subject(named.0, named.1, Reach::User).map_err(|error| element.locate(error))?;
+            if *self.tenant.get_or_insert(subject.tenant) != subject.tenant {
+                return Err(element.wrong("tenant", "is another than before: a batch is one tenant's"));
+            }
+            self.last = Some((named, subject.user.unwrap_or_default()));
+        }
+        Ok(self.last.as_ref().map(|(_, user)| user.as_str()).unwrap_or_default())
+    }
+
+    /// The elements' tenant; None where there are none.
+    pub fn tenant(&self) -> Option<[u8; 16]> {
+        self.tenant
+    }
 }
 
 impl<'a> Element<'a> {

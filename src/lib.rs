@@ -7,7 +7,9 @@ mod check;
 mod config;
 mod context;
 mod error;
+mod graph;
 mod pg;
+mod search;
 mod session;
 mod tenant;
 mod violation;
@@ -27,7 +29,8 @@ extension_sql_file!("../sql/vocabulary.sql", name = "vocabulary", requires = ["v
 extension_sql_file!("../sql/session.sql", name = "session", requires = ["vocabulary"]);
 extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["session"]);
 extension_sql_file!("../sql/graph.sql", name = "graph", requires = ["archive"]);
-extension_sql_file!("../sql/close.sql", name = "close", requires = ["graph"], finalize);
+extension_sql_file!("../sql/search.sql", name = "search", requires = ["graph"]);
+extension_sql_file!("../sql/close.sql", name = "close", requires = ["search"], finalize);
 
 /// Runs once per process that loads the library; once in the postmaster with shared_preload_libraries.
 #[pg_guard]

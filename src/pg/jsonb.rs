@@ -22,11 +22,18 @@ pub struct Jsonb<'a> {
 /// A field of an object, or an element of an array.
 pub enum Value<'a> {
     Null,
-    Bool(bool),
+    Bool,
     /// The number's digits, as jsonb prints them.
     Number(String),
     Text(&'a str),
     Nested(Container<'a>),
+}
+
+/// A field's value as PostgreSQL holds it, to be looked into or handed to a `Builder`.
+#[derive(Clone, Copy)]
+pub struct Raw<'a> {
+    pub(super) value: pg_sys::JsonbValue,
+    call: PhantomData<&'a ()>,
 }
 
 /// An object or an array inside a jsonb.
@@ -38,6 +45,28 @@ pub struct Container<'a> {
 }
 
 impl<'a> Jsonb<'a> {
+    /// # Safety
+    /// `varlena` is a jsonb, not toasted, in memory of the running call.
+    pub(super) unsafe fn new(varlena: *mut pg_sys::varlena) -> Self {
+        Self {
+            varlena,
+            call: PhantomData,
+        }
+    }
+
+    /// {}
+    pub fn empty_object() -> Self {
+        /// A varlena with a 4-byte header and an object's header without fields.
+        static EMPTY: [u32; 2] = [
+            if cfg!(target_endian = "little") { 8 << 2 } else { 8 },
+            pg_sys::JB_FOBJECT,
+        ];
+        Self {
+            varlena: (&raw const EMPTY).cast_mut().cast(),
+            call: PhantomData,
+        }
+    }
+
     /// Its size in bytes.
     pub fn bytes(&self) -> usize {
         // SAFETY: a detoasted varlena.
@@ -92,6 +121,11 @@ impl<'a> Container<'a> {
 
     /// The object's field; None where there is none, or this is no object.
     pub fn field(&self, name: &str) -> Option<Value<'a>> {
+        self.raw_field(name).map(|raw| raw.read())
+    }
+
+    /// The same, as PostgreSQL holds it.
+    pub fn raw_field(&self, name: &str) -> Option<Raw<'a>> {
         if !self.is_object() {
             return None;
         }
@@ -104,8 +138,50 @@ impl<'a> Container<'a> {
                 name.len() as i32,
                 value.as_mut_ptr(),
             );
-            (!found.is_null()).then(|| Value::read(&*found))
+            (!found.is_null()).then(|| Raw {
+                value: *found,
+                call: PhantomData,
+            })
         }
+    }
+
+    /// The object's fields in jsonb's own order; none where this is no object.
+    pub fn fields(&self) -> impl Iterator<Item = (&'a str, Raw<'a>)> + use<'a> {
+        use pg_sys::JsonbIteratorToken::*;
+        let mut value = std::mem::MaybeUninit::<pg_sys::JsonbValue>::zeroed();
+        let mut iterator = std::ptr::null_mut();
+        if self.is_object() {
+            // SAFETY: an object; the first token is its beginning.
+            unsafe {
+                iterator = pg_sys::JsonbIteratorInit(self.data);
+                pg_sys::JsonbIteratorNext(&mut iterator, value.as_mut_ptr(), false);
+            }
+        }
+        std::iter::from_fn(move || {
+            if iterator.is_null() {
+                return None;
+            }
+            // SAFETY: tokens alternate between WJB_KEY and WJB_VALUE (nested ones skipped, as jbvBinary) until
+            // WJB_END_OBJECT, after which the iterator is not touched again; keys point into the object.
+            unsafe {
+                if pg_sys::JsonbIteratorNext(&mut iterator, value.as_mut_ptr(), true) != WJB_KEY {
+                    iterator = std::ptr::null_mut();
+                    return None;
+                }
+                let Value::Text(key) = Value::read(value.assume_init_ref()) else {
+                    unreachable!("a key is a string")
+                };
+                pg_sys::JsonbIteratorNext(&mut iterator, value.as_mut_ptr(), true);
+                let value = value.assume_init();
+                Some((
+                    key,
+                    Raw {
+                        value,
+                        call: PhantomData,
+                    },
+                ))
+            }
+        })
     }
 
     /// The array's elements.
@@ -144,6 +220,13 @@ impl<'a> Container<'a> {
     }
 }
 
+impl<'a> Raw<'a> {
+    pub fn read(&self) -> Value<'a> {
+        // SAFETY: filled by a function of jsonb, from memory of the running call.
+        unsafe { Value::read(&self.value) }
+    }
+}
+
 impl<'a> Value<'a> {
     /// # Safety
     /// `value` was filled by a function of jsonb from memory that lives as long as the call.
@@ -153,7 +236,7 @@ impl<'a> Value<'a> {
         unsafe {
             match value.type_ {
                 jbvType::jbvNull => Self::Null,
-                jbvType::jbvBool => Self::Bool(value.val.boolean),
+                jbvType::jbvBool => Self::Bool,
                 jbvType::jbvString => {
                     let string = value.val.string;
                     let bytes = std::slice::from_raw_parts(string.val.cast::<u8>(), string.len as usize);
@@ -181,7 +264,7 @@ impl<'a> Value<'a> {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
-            Self::Bool(_) => "a boolean",
+            Self::Bool => "a boolean",
             Self::Number(_) => "a number",
             Self::Text(_) => "a string",
             Self::Nested(c) if c.is_object() => "an object",

@@ -1,14 +1,17 @@
 //! The only place with `unsafe`: what PostgreSQL offers in C, each behind a safe type or function that states its
 //! protocol. Nothing here knows a subject of the extension.
 
+pub mod array;
 pub mod autonomous;
 pub mod call;
 pub mod catalog;
 pub mod guc;
 pub mod jsonb;
+pub mod jsonb_builder;
 pub mod lock;
 pub mod process;
 pub mod role;
+pub mod rows;
 pub mod scan;
 pub mod shmem;
 pub mod slot;

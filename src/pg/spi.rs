@@ -78,14 +78,14 @@ pub fn unwrap<T>(result: Result<T, pgrx::spi::Error>) -> T {
 }
 
 /// search_path is pg_catalog until this is dropped.
-struct PinnedPath {
+pub(super) struct PinnedPath {
     level: i32,
 }
 
 const PINNED: &std::ffi::CStr = c"pg_catalog, pg_temp";
 
 impl PinnedPath {
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         // SAFETY: a GUC nest level of our own, closed in drop or by the abort of the (sub)transaction.
         unsafe {
             let now = pg_sys::namespace_search_path;

@@ -1,0 +1,120 @@
+//! The knowledge graph: nodes, of which those that name an entity are stored once per user and merged, relationships
+//! between them, and walks along these.
+//!
+//! Locks: every writer of nodes takes their row locks in the order of (user, entity_system, entity_id, node_id), every writer
+//! of relationships first locks the nodes that they join (FOR KEY SHARE), in the same order, then the relationships in the order of
+//! (user, from, to, type). So no two batches deadlock.
+
+mod content;
+mod merge;
+mod node;
+mod relationship;
+mod traverse;
+mod walk;
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::check;
+use crate::error::{Error, Result, shown};
+use crate::pg::jsonb::Jsonb;
+use crate::raw_function;
+use crate::vocabulary::Vocabulary;
+
+/// Which way relationships are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Out,
+    In,
+    Both,
+}
+
+impl Direction {
+    pub fn parse(direction: Option<&str>) -> Result<Self> {
+        match check::needed("direction", direction)? {
+            "out" => Ok(Self::Out),
+            "in" => Ok(Self::In),
+            "both" => Ok(Self::Both),
+            other => Err(Error::bad_argument(
+                format!("direction {} is unknown", shown(other)),
+                "It is out, in or both.",
+            )),
+        }
+    }
+}
+
+/// A number from 0 to 1; NaN is none.
+fn check_unit(argument: &str, value: f32) -> Result<f32> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(value);
+    }
+    Err(Error::bad_argument(
+        format!("{argument} is {value}"),
+        "Give a number from 0 to 1.",
+    ))
+}
+
+raw_function!(merge_entity, pg_finfo_merge_entity, |call| {
+    // Declared STRICT: no argument is NULL.
+    let (Some(old), Some(new), Some(stores)) = (
+        call.argument::<Jsonb<'_>>(0),
+        call.argument::<Jsonb<'_>>(1),
+        call.argument::<i64>(2),
+    ) else {
+        return call.null();
+    };
+    let merged = content::again(old, new, stores);
+    match check::payload_size("the merged content", merged.bytes()) {
+        Ok(()) => call.value(merged),
+        Err(error) => error.raise(),
+    }
+});
+
+#[pg_extern(sql = false)]
+fn check_end(
+    valid_from: TimestampWithTimeZone,
+    valid_to: Option<TimestampWithTimeZone>,
+) -> std::result::Result<TimestampWithTimeZone, ErrorReport> {
+    let valid_to = valid_to.unwrap_or_else(pgrx::datum::datetime_support::now);
+    if valid_to < valid_from {
+        return Err(Error::bad_argument(
+            format!("valid_to {valid_to} is before valid_from {valid_from}"),
+            "Something ends when it began or later; delete what never held.",
+        )
+        .into());
+    }
+    Ok(valid_to)
+}
+
+raw_function!(check_direction, pg_finfo_check_direction, |call| {
+    let direction = call.text(0).map(String::from_utf8_lossy);
+    match Direction::parse(direction.as_deref()) {
+        Ok(_) => call.value(direction.as_deref()),
+        Err(error) => error.raise(),
+    }
+});
+
+#[pg_extern(sql = false)]
+fn check_context_types(
+    context_types: Option<Vec<Option<String>>>,
+) -> std::result::Result<Option<Vec<String>>, ErrorReport> {
+    Ok(check_words(Vocabulary::ContextTypes, "context_types", context_types)?)
+}
+
+/// Words to filter by; NULL stands for all, but not inside the array.
+fn check_words(
+    vocabulary: Vocabulary,
+    argument: &str,
+    words: Option<Vec<Option<String>>>,
+) -> Result<Option<Vec<String>>> {
+    let Some(words) = words else {
+        return Ok(None);
+    };
+    let check = |word: Option<String>| {
+        let word = check::needed(&format!("an element of {argument}"), word)?;
+        vocabulary.check(&word)?;
+        Ok(word)
+    };
+    words.into_iter().map(check).collect::<Result<_>>().map(Some)
+}

@@ -1,0 +1,165 @@
+//! Reading many rows where the executor has them: no tuple is copied, no value converted that is not asked for. For walks
+//! and other loops over a hundred thousand rows; everything else uses `spi::Statement`.
+//!
+//! Protocol: as `spi::Statement::read` (search_path pinned, planned once per backend, the calling statement's snapshot, the
+//! current role's row-level security), but the plan is the generic one from the first call on: arrays of any length are one
+//! plan. The visitor runs inside the executor: it calls nothing of PostgreSQL's, and keeps nothing that it is shown.
+
+use std::cell::Cell;
+use std::ffi::CString;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::spi::PinnedPath;
+
+/// A reading statement with the types of its parameters; make one per `thread_local!`.
+pub struct Query {
+    sql: &'static str,
+    types: &'static [pg_sys::Oid],
+    plan: Cell<pg_sys::SPIPlanPtr>,
+}
+
+/// One row, valid inside the visitor. Columns count from 0; their types are as the statement says.
+pub struct Row<'a> {
+    values: &'a [pg_sys::Datum],
+    nulls: &'a [bool],
+}
+
+impl Row<'_> {
+    /// A column that is a uuid and not NULL, as the number that orders the same way.
+    pub fn uuid(&self, column: usize) -> u128 {
+        assert!(!self.nulls[column]);
+        // SAFETY: a uuid's datum points to its 16 bytes.
+        unsafe { u128::from_be_bytes(*self.values[column].cast_mut_ptr::<[u8; 16]>()) }
+    }
+
+    /// A column that is a text and not NULL. Short enough to stand in an index, it is neither compressed nor elsewhere.
+    pub fn text(&self, column: usize) -> &str {
+        assert!(!self.nulls[column]);
+        // SAFETY: a text's datum points to a varlena; the bytes are the database's encoding, which is checked.
+        unsafe {
+            let varlena = self.values[column].cast_mut_ptr::<pg_sys::varlena>();
+            let plain =
+                pgrx::varatt_is_4b_u(varlena) || (pgrx::varatt_is_1b(varlena) && !pgrx::varatt_is_1b_e(varlena));
+            let varlena = if plain {
+                varlena
+            } else {
+                pg_sys::pg_detoast_datum_packed(varlena)
+            };
+            let bytes = std::slice::from_raw_parts(
+                pgrx::vardata_any(varlena).cast::<u8>(),
+                pgrx::varsize_any_exhdr(varlena),
+            );
+            std::str::from_utf8(bytes).unwrap_or("\u{fffd}")
+        }
+    }
+}
+
+#[repr(C)]
+struct Receiver<'a> {
+    base: pg_sys::DestReceiver,
+    visit: &'a mut dyn FnMut(&Row<'_>),
+}
+
+impl Query {
+    pub const fn new(sql: &'static str, types: &'static [pg_sys::Oid]) -> Self {
+        Self {
+            sql,
+            types,
+            plan: Cell::new(std::ptr::null_mut()),
+        }
+    }
+
+    /// Calls `visit` with every row.
+    pub fn each(&self, arguments: &[DatumWithOid<'_>], visit: &mut dyn FnMut(&Row<'_>)) {
+        assert_eq!(arguments.len(), self.types.len());
+        let _pinned = PinnedPath::new();
+        Spi::connect(|_client| {
+            let mut receiver = Receiver {
+                base: pg_sys::DestReceiver {
+                    receiveSlot: Some(receive),
+                    rStartup: Some(start_up),
+                    rShutdown: Some(nothing),
+                    rDestroy: Some(nothing),
+                    // Neither DestNone nor DestSPI: those mean something to SPI.
+                    mydest: pg_sys::CommandDest::DestSQLFunction,
+                },
+                visit,
+            };
+            // SAFETY: connected to SPI; the plan is kept for the backend's life; the parameters have the plan's types;
+            // the receiver outlives the execution. A SQL error unwinds.
+            unsafe {
+                let options = pg_sys::SPIExecuteOptions {
+                    params: self.parameters(arguments),
+                    read_only: true,
+                    dest: (&raw mut receiver).cast(),
+                    ..Default::default()
+                };
+                let code = pg_sys::SPI_execute_plan_extended(self.plan(), &options);
+                assert!(code == pg_sys::SPI_OK_SELECT as i32, "SPI: {code}");
+            }
+        });
+    }
+
+    /// # Safety
+    /// Connected to SPI.
+    unsafe fn plan(&self) -> pg_sys::SPIPlanPtr {
+        if self.plan.get().is_null() {
+            let sql = CString::new(self.sql).expect("no NUL");
+            // SAFETY: as the caller promises; SPI copies the types.
+            unsafe {
+                let plan = pg_sys::SPI_prepare_cursor(
+                    sql.as_ptr(),
+                    self.types.len() as i32,
+                    self.types.as_ptr().cast_mut(),
+                    pg_sys::CURSOR_OPT_GENERIC_PLAN as i32,
+                );
+                assert!(!plan.is_null(), "SPI could not prepare the statement");
+                pg_sys::SPI_keepplan(plan);
+                self.plan.set(plan);
+            }
+        }
+        self.plan.get()
+    }
+
+    fn parameters(&self, arguments: &[DatumWithOid<'_>]) -> pg_sys::ParamListInfo {
+        // SAFETY: a list with as many parameters as it is made for, all of which are set.
+        unsafe {
+            let list = pg_sys::makeParamList(arguments.len() as i32);
+            let parameters = (*list).params.as_mut_slice(arguments.len());
+            for ((parameter, argument), oid) in parameters.iter_mut().zip(arguments).zip(self.types) {
+                let datum = argument.datum();
+                parameter.isnull = datum.is_none();
+                parameter.value = datum.map_or(pg_sys::Datum::null(), |datum| datum.sans_lifetime());
+                parameter.pflags = pg_sys::PARAM_FLAG_CONST as u16;
+                parameter.ptype = *oid;
+            }
+            list
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, receiver: *mut pg_sys::DestReceiver) -> bool {
+    // SAFETY: the executor passes a filled slot and the receiver that it was given.
+    unsafe {
+        let columns = (*(*slot).tts_tupleDescriptor).natts;
+        if i32::from((*slot).tts_nvalid) < columns {
+            pg_sys::slot_getsomeattrs_int(slot, columns);
+        }
+        let row = Row {
+            values: std::slice::from_raw_parts((*slot).tts_values, columns as usize),
+            nulls: std::slice::from_raw_parts((*slot).tts_isnull, columns as usize),
+        };
+        ((*receiver.cast::<Receiver<'_>>()).visit)(&row);
+    }
+    true
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn start_up(_receiver: *mut pg_sys::DestReceiver, _operation: i32, _row: pg_sys::TupleDesc) {}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn nothing(_receiver: *mut pg_sys::DestReceiver) {}

@@ -1,0 +1,14 @@
+//! Search: finding text in text, whatever its case.
+
+mod contains;
+
+use crate::raw_function;
+use contains::Needle;
+
+raw_function!(contains_text, pg_finfo_contains_text, |call| {
+    // Declared STRICT: no argument is NULL.
+    let (Some(text), Some(needle)) = (call.text(0), call.text(1)) else {
+        return call.null();
+    };
+    call.value(Needle::new(&String::from_utf8_lossy(needle)).is_in(text))
+});
