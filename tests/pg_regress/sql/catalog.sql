@@ -1,0 +1,232 @@
+-- The rules that hold for every function and table (contract, section 0), asked of the catalog: each is a view of what
+-- breaks it, so it goes on holding when tables and functions are added. Afterwards something is made that breaks each.
+SET search_path = pg_catalog, pg_temp;
+
+-- Tables of all tenants: keyed by an id of their own, without the policy of the context.
+CREATE TEMP TABLE tables_of_all (name text PRIMARY KEY, audited boolean, why text);
+INSERT INTO tables_of_all VALUES
+    ('projects', true, 'groups tenants'), ('tenants', true, 'the tenants'), ('access_grants', true, 'roles'),
+    ('profile_privileges', false, 'constant'), ('context_types', true, 'words for all'), ('event_types', true, 'words for all'),
+    ('relationship_types', true, 'words for all'),
+    ('audit_log', false, 'is the audit'), ('security_violations', false, 'is an audit');
+-- Functions that run as their owner, each for a reason.
+CREATE TEMP TABLE definers (signature text PRIMARY KEY, why text);
+INSERT INTO definers VALUES
+    ('memory.audit_change()', 'nobody else has INSERT on the log'),
+    ('memory.run_archival(interval,integer)', 'an operator moves what it may not read');
+-- Columns of text, jsonb and the like that may have statistics: words from a list, names that the extension gives.
+CREATE TEMP TABLE words (col text PRIMARY KEY);
+INSERT INTO words VALUES
+    ('access_grants.profile'), ('tenants.isolation_level'), ('profile_privileges.profile'), ('profile_privileges.object'),
+    ('profile_privileges.privileges'), ('audit_log.operation'), ('audit_log.table_name'), ('audit_log.actor_role'),
+    ('audit_log.login_role'), ('security_violations.kind'), ('security_violations.actor_role'),
+    ('security_violations.login_role'), ('context_types.name'), ('event_types.name'), ('relationship_types.name'),
+    ('events.event_type'), ('agent_events_archive.event_type'), ('sessions.status'), ('nodes.context_type'), ('nodes.tier'),
+    ('relationships.relationship_type');
+
+CREATE TEMP VIEW relations AS
+    SELECT c.*, a.attnum AS tenant_column, u.attnum AS user_column
+    FROM pg_class AS c
+    LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+    LEFT JOIN pg_attribute AS u ON u.attrelid = c.oid AND u.attname = 'user_id' AND NOT u.attisdropped
+    WHERE c.relnamespace = 'memory'::regnamespace;
+CREATE TEMP VIEW tenant_tables AS
+    SELECT * FROM relations WHERE relkind IN ('r', 'p') AND relname NOT IN (SELECT name FROM tables_of_all);
+CREATE TEMP VIEW functions AS SELECT * FROM pg_proc WHERE pronamespace = 'memory'::regnamespace;
+
+CREATE TEMP VIEW a_table_is_a_tenants_or_listed AS
+    SELECT relname::text AS breaks FROM tenant_tables WHERE tenant_column IS NULL;
+CREATE TEMP VIEW tenant_and_user_are_never_null AS
+    SELECT relname || '.' || attname AS breaks FROM tenant_tables AS t JOIN pg_attribute AS a ON attrelid = t.oid
+    WHERE attnum IN (tenant_column, user_column) AND NOT attnotnull;
+CREATE TEMP VIEW unique_keys_start_with_tenant_and_user AS
+    SELECT relname || ': ' || i.indexrelid::regclass AS breaks FROM tenant_tables AS t JOIN pg_index AS i ON i.indrelid = t.oid
+    WHERE i.indisunique AND (
+        i.indkey[0] IS DISTINCT FROM t.tenant_column OR t.user_column IS NOT NULL AND i.indkey[1] IS DISTINCT FROM t.user_column
+    )
+    UNION ALL SELECT relname || ': no primary key' FROM tenant_tables AS t
+    WHERE NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = t.oid AND i.indisprimary);
+CREATE TEMP VIEW foreign_keys_start_with_tenant_and_user AS
+    SELECT t.relname || ': ' || conname AS breaks
+    FROM tenant_tables AS t JOIN pg_constraint AS c ON conrelid = t.oid AND contype = 'f'
+    JOIN relations AS r ON r.oid = confrelid
+    WHERE r.relname NOT IN (SELECT name FROM tables_of_all) AND (
+        conkey[1] IS DISTINCT FROM t.tenant_column OR confkey[1] IS DISTINCT FROM r.tenant_column
+        OR t.user_column IS NOT NULL AND r.user_column IS NOT NULL
+            AND (conkey[2] IS DISTINCT FROM t.user_column OR confkey[2] IS DISTINCT FROM r.user_column)
+    );
+CREATE TEMP VIEW row_level_security_is_enabled_and_forced AS
+    SELECT relname::text AS breaks FROM tenant_tables WHERE NOT (relrowsecurity AND relforcerowsecurity)
+    UNION ALL SELECT relname::text FROM relations
+    WHERE relkind IN ('r', 'p') AND tenant_column IS NOT NULL AND NOT (relrowsecurity AND relforcerowsecurity);
+CREATE TEMP VIEW a_table_has_one_policy_without_or AS
+    SELECT relname || ': ' || count(polname) || ' policies' AS breaks
+    FROM relations AS t LEFT JOIN pg_policy AS p ON polrelid = t.oid
+    WHERE relkind IN ('r', 'p') AND relrowsecurity GROUP BY relname HAVING count(polname) <> 1
+    UNION ALL SELECT relname || ': ' || polname
+    FROM relations AS t JOIN pg_policy AS p ON polrelid = t.oid
+    WHERE pg_get_expr(polqual, polrelid) ~ '\mOR\M' OR pg_get_expr(polwithcheck, polrelid) ~ '\mOR\M'
+        OR pg_get_expr(polqual, polrelid) ~ '\mCASE|coalesce\M' OR polqual IS NULL OR polroles <> '{0}' OR NOT polpermissive
+    UNION ALL SELECT t.relname || ': ' || polname || ' is not the context''s'
+    FROM tenant_tables AS t JOIN pg_policy AS p ON polrelid = t.oid
+    WHERE polcmd <> '*' OR pg_get_expr(polqual, polrelid) IS DISTINCT FROM pg_get_expr(polwithcheck, polrelid)
+        OR pg_get_expr(polqual, polrelid) NOT IN (
+            '((tenant_id = memory.current_tenant_id()) AND ((user_id >= memory.context_user_low()) AND (user_id <= memory.context_user_high())))',
+            '(tenant_id = memory.service_tenant_id())', '(tenant_id = memory.current_tenant_id())');
+CREATE TEMP VIEW nothing_is_public AS
+    SELECT k.kind || ' ' || k.name || ': ' || a.privilege_type AS breaks
+    FROM (
+        SELECT 'schema', nspname::text, coalesce(nspacl, acldefault('n', nspowner)) FROM pg_namespace WHERE nspname = 'memory'
+        UNION ALL SELECT 'relation', relname, coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)) FROM relations
+        UNION ALL SELECT 'column', relname || '.' || attname, attacl FROM relations AS c JOIN pg_attribute ON attrelid = c.oid
+        UNION ALL SELECT 'function', oid::regprocedure::text, coalesce(proacl, acldefault('f', proowner)) FROM functions
+        UNION ALL SELECT 'type', typname, coalesce(typacl, acldefault('T', typowner)) FROM pg_type
+            WHERE typnamespace = 'memory'::regnamespace AND typcategory <> 'A'
+    ) AS k (kind, name, acl), aclexplode(k.acl) AS a
+    WHERE a.grantee = 0;
+CREATE TEMP VIEW nobody_owns_anything_but_the_installing_role AS
+    SELECT k.name AS breaks
+    FROM (
+        SELECT relname::text, relowner FROM relations UNION ALL SELECT oid::regprocedure::text, proowner FROM functions
+        UNION ALL SELECT typname, typowner FROM pg_type WHERE typnamespace = 'memory'::regnamespace
+        UNION ALL SELECT nspname, nspowner FROM pg_namespace WHERE nspname = 'memory'
+    ) AS k (name, owner)
+    WHERE owner <> (SELECT extowner FROM pg_extension WHERE extname = 'memory_ext');
+CREATE TEMP VIEW no_profile_may_more_than_use AS
+    SELECT profile || ': ' || privileges || ' ON ' || object AS breaks FROM memory.profile_privileges
+    WHERE privileges !~ '^(SELECT|INSERT|UPDATE|DELETE|EXECUTE|USAGE)(, (SELECT|INSERT|UPDATE|DELETE))*$'
+        OR object !~ '^(TABLE|FUNCTION|PROCEDURE|SEQUENCE|TYPE) memory\.[a-z0-9_]+(\(.*\))?$';
+CREATE TEMP VIEW the_security_definers_are_these AS
+    SELECT p.oid::regprocedure || ' is not listed' AS breaks FROM functions AS p
+    WHERE prosecdef AND p.oid::regprocedure::text NOT IN (SELECT signature FROM definers)
+    UNION ALL SELECT signature || ' is listed' FROM definers
+    WHERE NOT EXISTS (SELECT FROM functions WHERE prosecdef AND oid::regprocedure::text = signature)
+    UNION ALL SELECT p.oid::regprocedure || ' pins no search_path' FROM functions AS p
+    WHERE prosecdef AND NOT coalesce(proconfig, '{}') @> '{"search_path=pg_catalog, pg_temp"}';
+CREATE TEMP VIEW member_tables_are_dumped AS
+    SELECT relname::text AS breaks FROM relations AS c
+    WHERE relkind IN ('r', 'p', 'S') AND relname <> 'profile_privileges'
+        AND EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
+        AND NOT c.oid = ANY ((SELECT extconfig FROM pg_extension WHERE extname = 'memory_ext')::oid[]);
+CREATE TEMP VIEW everything_in_the_schema_is_a_member AS
+    SELECT k.class::regclass || ' ' || k.name AS breaks
+    FROM (
+        SELECT 'pg_class'::regclass, oid, relname::text FROM relations WHERE relkind IN ('r', 'p', 'v', 'm', 'f') OR relkind = 'S' AND NOT EXISTS (
+            SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = relations.oid AND deptype = 'i')
+        UNION ALL SELECT 'pg_proc'::regclass, oid, oid::regprocedure::text FROM functions
+        UNION ALL SELECT 'pg_operator'::regclass, oid, oprname FROM pg_operator WHERE oprnamespace = 'memory'::regnamespace
+    ) AS k (class, oid, name)
+    WHERE NOT EXISTS (SELECT FROM pg_depend WHERE classid = k.class AND objid = k.oid AND deptype = 'e');
+CREATE TEMP VIEW identities_and_free_text_have_no_statistics AS
+    SELECT relname || '.' || attname AS breaks
+    FROM relations AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped JOIN pg_type AS t ON t.oid = atttypid
+    WHERE relkind IN ('r', 'p') AND coalesce(attstattarget, -1) <> 0
+        AND (typname IN ('text', 'varchar', 'jsonb', 'json', 'inet', 'bytea', 'tsvector', 'vector', 'halfvec', 'name', '_text', '_uuid'))
+        AND relname || '.' || attname NOT IN (SELECT col FROM words)
+        AND relname || '.' || attname NOT IN ('access_grants.tenants')
+    UNION ALL SELECT c.oid::regclass || ' statistics' FROM relations AS c JOIN pg_statistic_ext ON stxrelid = c.oid;
+CREATE TEMP VIEW an_index_on_an_expression_of_text_has_no_statistics AS
+    SELECT i.indexrelid::regclass::text AS breaks FROM relations AS c JOIN pg_index AS i ON indrelid = c.oid
+    JOIN pg_attribute ON attrelid = i.indexrelid JOIN pg_type AS t ON t.oid = atttypid
+    WHERE indkey[attnum - 1] = 0 AND coalesce(attstattarget, -1) <> 0 AND typcategory NOT IN ('N', 'D', 'T', 'B');
+CREATE TEMP VIEW everything_has_a_comment AS
+    SELECT k.kind || ' ' || k.name AS breaks
+    FROM (
+        SELECT 'function', oid::regprocedure::text, obj_description(oid, 'pg_proc') FROM functions
+        UNION ALL SELECT 'relation', relname, obj_description(oid, 'pg_class') FROM relations WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT relispartition
+        UNION ALL SELECT 'column', relname || '.' || attname, col_description(c.oid, attnum)
+            FROM relations AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT relispartition
+        UNION ALL SELECT 'type', typname, obj_description(t.oid, 'pg_type') FROM pg_type AS t LEFT JOIN pg_class AS c ON c.oid = typrelid
+            WHERE typnamespace = 'memory'::regnamespace AND typcategory <> 'A' AND (typrelid = 0 OR c.relkind = 'c')
+        UNION ALL SELECT 'policy', c.relname || '.' || polname, obj_description(p.oid, 'pg_policy') FROM pg_policy AS p JOIN relations AS c ON polrelid = c.oid
+        UNION ALL SELECT 'trigger', c.relname || '.' || tgname, obj_description(t.oid, 'pg_trigger') FROM pg_trigger AS t JOIN relations AS c ON tgrelid = c.oid
+            WHERE NOT tgisinternal AND tgparentid = 0
+        UNION ALL SELECT 'schema', nspname, obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'memory'
+    ) AS k (kind, name, comment)
+    WHERE coalesce(comment, '') !~ '...';
+CREATE TEMP VIEW every_change_is_audited AS
+    SELECT relname || ': ' || event AS breaks
+    FROM relations AS c, unnest('{INSERT,DELETE,UPDATE,TRUNCATE}'::text[], '{4,8,16,32}'::int[]) AS e (event, bit)
+    WHERE relkind IN ('r', 'p') AND NOT relispartition AND relname NOT IN (SELECT name FROM tables_of_all WHERE NOT audited) AND NOT EXISTS (
+        SELECT FROM pg_trigger WHERE tgrelid = c.oid AND tgfoid = 'memory.audit_change'::regproc AND tgtype & bit <> 0
+            AND tgtype & 67 = 0 AND tgenabled IN ('O', 'A') AND tgqual IS NULL
+            AND (tgnewtable IS NOT NULL OR event NOT IN ('INSERT', 'UPDATE')) AND (tgoldtable IS NOT NULL OR event NOT IN ('DELETE', 'UPDATE'))
+    );
+CREATE TEMP VIEW no_plpgsql AS
+    SELECT p.oid::regprocedure::text AS breaks FROM functions AS p JOIN pg_language AS l ON l.oid = prolang
+    WHERE lanname NOT IN ('sql', 'c') AND NOT (prokind = 'p' AND lanname = 'plpgsql' AND prosrc ~* '\mcommit\M');
+CREATE TEMP VIEW sql_functions_are_bound_when_created AS
+    SELECT p.oid::regprocedure::text AS breaks FROM functions AS p JOIN pg_language AS l ON l.oid = prolang
+    WHERE lanname = 'sql' AND prosqlbody IS NULL;
+CREATE TEMP VIEW user_ids_are_in_c_order AS
+    SELECT relname || '.' || attname AS breaks FROM relations AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+    WHERE relkind IN ('r', 'p') AND attname ~ 'user_id$' AND NOT (atttypid = 'text'::regtype AND attcollation = 'pg_catalog."C"'::regcollation);
+CREATE TEMP VIEW tenant_and_user_are_the_last_arguments AS
+    SELECT p.oid::regprocedure::text AS breaks
+    FROM functions AS p, LATERAL (
+        SELECT array_agg(name ORDER BY n) AS names, count(*) AS n FROM unnest(proargnames[:pronargs]) WITH ORDINALITY AS a (name, n)
+    ) AS args
+    WHERE ('tenant' = ANY (names) OR 'user_id' = ANY (names)) AND NOT (names[n - 1:] = '{tenant,user_id}' AND pronargdefaults >= 2)
+        -- who is asking, and the archive, in their own order; a function about a whole tenant
+        AND proname NOT IN ('set_security_context', 'subject', 'scope', 'archive_scope', 'archive_session', 'archive_event') AND NOT (names[n] = 'tenant' AND pronargdefaults >= 1 AND NOT 'user_id' = ANY (names));
+CREATE TEMP VIEW views_ask_as_their_caller AS
+    SELECT relname::text AS breaks FROM relations
+    WHERE relkind = 'm' OR relkind = 'v' AND NOT coalesce(reloptions, '{}') && '{security_invoker=true,security_invoker=on,security_invoker=1}';
+CREATE TEMP VIEW the_cache_hears_of_replicas AS
+    SELECT tgname::text AS breaks FROM pg_trigger WHERE tgfoid = 'memory.tenants_changed'::regproc AND tgenabled <> 'A'
+    UNION ALL SELECT 'events' FROM pg_trigger WHERE tgfoid = 'memory.tenants_changed'::regproc HAVING bit_or(tgtype) & 60 <> 60;
+
+-- every rule holds
+CREATE TEMP TABLE rules AS SELECT relname::text AS rule FROM pg_class
+    WHERE relkind = 'v' AND relnamespace = pg_my_temp_schema() AND relname NOT IN ('relations', 'tenant_tables', 'functions');
+SELECT count(*) FROM rules;
+CREATE TEMP TABLE broken (rule text, breaks text);
+DO $$
+DECLARE
+    rule text;
+BEGIN
+    FOR rule IN SELECT r.rule FROM rules AS r LOOP
+        EXECUTE format('INSERT INTO broken SELECT %L, breaks FROM pg_temp.%I', rule, rule);
+    END LOOP;
+END
+$$;
+SELECT * FROM broken ORDER BY rule COLLATE "C", breaks COLLATE "C";
+TRUNCATE broken;
+
+-- each finds what breaks it
+BEGIN;
+CREATE TABLE memory.bad (id int UNIQUE, tenant_id uuid, user_id text, note text, other int);
+CREATE TABLE memory.bad_keyed (
+    tenant_id uuid, user_id text COLLATE "C", id int, of_id int, PRIMARY KEY (tenant_id, user_id, id), UNIQUE (user_id, tenant_id, id), UNIQUE (tenant_id, id)
+);
+ALTER TABLE memory.bad_keyed ADD FOREIGN KEY (of_id, tenant_id) REFERENCES memory.bad_keyed (id, tenant_id);
+CREATE TABLE memory.bad_plain (id int PRIMARY KEY);
+CREATE INDEX bad_lower ON memory.bad_keyed (lower(user_id));
+ALTER TABLE memory.bad_keyed ENABLE ROW LEVEL SECURITY;
+CREATE POLICY one ON memory.bad_keyed USING (tenant_id = memory.current_tenant_id() OR user_id = memory.current_user_id());
+CREATE POLICY two ON memory.bad_keyed USING (true);
+GRANT SELECT ON memory.bad TO PUBLIC;
+GRANT UPDATE (note) ON memory.bad TO PUBLIC;
+GRANT USAGE ON SCHEMA memory TO PUBLIC;
+CREATE STATISTICS memory.bad_statistics ON user_id, id FROM memory.bad_keyed;
+CREATE FUNCTION memory.bad_function(tenant text, other text) RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN 1; END';
+CREATE FUNCTION memory.bad_sql() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE TYPE memory.bad_type AS ENUM ('x');
+CREATE VIEW memory.bad_view AS SELECT * FROM memory.bad;
+ALTER TABLE memory.bad OWNER TO regress_app;
+ALTER EXTENSION memory_ext ADD TABLE memory.bad_plain;
+CREATE TRIGGER bad_trigger AFTER INSERT ON memory.bad FOR EACH ROW EXECUTE FUNCTION memory.tenants_changed();
+INSERT INTO memory.profile_privileges VALUES ('app', 'TABLE memory.bad', 'SELECT, TRUNCATE'), ('app', 'ALL TABLES IN SCHEMA memory', 'SELECT');
+DO $$
+DECLARE
+    rule text;
+BEGIN
+    FOR rule IN SELECT r.rule FROM rules AS r LOOP
+        EXECUTE format('INSERT INTO broken SELECT %L, breaks FROM pg_temp.%I', rule, rule);
+    END LOOP;
+END
+$$;
+SELECT * FROM broken WHERE rule NOT IN ('everything_has_a_comment', 'every_change_is_audited') ORDER BY rule COLLATE "C", breaks COLLATE "C";
+SELECT * FROM broken WHERE rule IN ('everything_has_a_comment', 'every_change_is_audited') AND breaks ~ 'bad(|_type|_sql|_trigger|_view)(\.note|\M)' ORDER BY rule COLLATE "C", breaks COLLATE "C";
+SELECT rule AS never_broken FROM rules EXCEPT SELECT rule FROM broken ORDER BY 1;
+ROLLBACK;

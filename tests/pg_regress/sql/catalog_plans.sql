@@ -1,0 +1,64 @@
+-- A point read on a million rows, by a user and by a service, is an index condition and touches a handful of pages.
+SET client_min_messages = warning;
+CREATE DATABASE regress_plans;
+\c regress_plans
+SET client_min_messages = warning;
+CREATE EXTENSION memory_ext CASCADE;
+INSERT INTO memory.tenants (id, slug) VALUES
+    ('00000000-0000-7000-8000-00000000000a', 'plans-a'), ('00000000-0000-7000-8000-00000000000b', 'plans-b');
+SELECT memory.grant_access('regress_service', 'service'), memory.grant_access('regress_app', 'app');
+-- as a restore does: no audit, no checks of keys
+SET session_replication_role = replica;
+INSERT INTO memory.preferences (tenant_id, user_id, preferences)
+SELECT CASE n % 2 WHEN 0 THEN '00000000-0000-7000-8000-00000000000a'::uuid ELSE '00000000-0000-7000-8000-00000000000b' END, 'user-' || n, '{}'
+FROM generate_series(1, 1000000) AS n;
+INSERT INTO memory.events (tenant_id, user_id, session_id, event_id, event_type, occurred_at, payload)
+SELECT '00000000-0000-7000-8000-00000000000a', 'user-' || n % 1000, 's-' || n % 10, 'e-' || n, 'log', now(), '{}'
+FROM generate_series(1, 100000) AS n;
+RESET session_replication_role;
+VACUUM ANALYZE memory.preferences, memory.events;
+-- no statistics of identities: nothing in the plans tells who there is
+SELECT tablename, attname FROM pg_stats WHERE schemaname = 'memory' AND attname ~ '(user|session|event)_id' ORDER BY 1, 2;
+
+-- the plan, and the pages that it touched, up to 20
+CREATE FUNCTION pages(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    plan json;
+    pages int;
+BEGIN
+    EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ' || query INTO plan;
+    pages := (plan -> 0 -> 'Plan' ->> 'Shared Hit Blocks')::int + (plan -> 0 -> 'Plan' ->> 'Shared Read Blocks')::int;
+    RETURN CASE WHEN pages <= 20 THEN 'at most 20' ELSE pages::text END;
+END
+$$;
+GRANT EXECUTE ON FUNCTION pages TO regress_app;
+\c - regress_service
+SELECT pages('SELECT 1') AS warm;
+-- a user's
+BEGIN;
+SELECT FROM memory.set_security_context('plans-a', 'user-500000');
+SET LOCAL ROLE regress_app;
+EXPLAIN (COSTS OFF) SELECT * FROM memory.preferences;
+SELECT pages('SELECT * FROM memory.preferences');
+SELECT count(*) FROM memory.preferences;
+EXPLAIN (COSTS OFF) SELECT * FROM memory.preferences WHERE user_id = memory.current_user_id();
+EXPLAIN (COSTS OFF) SELECT * FROM memory.preferences WHERE tenant_id = memory.tenant_id('plans-a') AND user_id = 'user-500000';
+SELECT pages($$SELECT * FROM memory.preferences WHERE tenant_id = memory.tenant_id('plans-a') AND user_id = 'user-500000'$$);
+UPDATE memory.preferences SET preferences = '{"a": 1}' RETURNING user_id, preferences;
+EXPLAIN (COSTS OFF) DELETE FROM memory.preferences;
+ROLLBACK;
+-- a service's
+BEGIN;
+SELECT FROM memory.set_security_context('plans-a', service_name => 'x');
+EXPLAIN (COSTS OFF) SELECT * FROM memory.preferences WHERE user_id = 'user-500000';
+SELECT pages($$SELECT * FROM memory.preferences WHERE user_id = 'user-500000'$$);
+SELECT count(*) FROM memory.preferences WHERE user_id = 'user-500000';
+SELECT count(*) FROM memory.preferences WHERE user_id = 'user-500001';
+EXPLAIN (COSTS OFF) SELECT * FROM memory.events WHERE user_id = 'user-500' AND session_id = 's-0' ORDER BY occurred_at LIMIT 10;
+SELECT pages($$SELECT * FROM memory.events WHERE user_id = 'user-500' AND session_id = 's-0' ORDER BY occurred_at LIMIT 10$$);
+COMMIT;
+-- nobody's
+SELECT pages('SELECT * FROM memory.preferences');
+SELECT count(*) FROM memory.preferences;
+\c memory_regress postgres
+DROP DATABASE regress_plans;
