@@ -6,7 +6,7 @@ SELECT size, capacity, hits, misses, round(hit_ratio::numeric, 2) AS hit_ratio, 
 \connect - postgres
 SELECT memory.set_security_context('this-machine', 'admin', is_local => false);
 
-SELECT summary FROM memory.list_nodes(tags => '{editors}', max_nodes => 5);
+SELECT summary FROM memory.list_nodes(tags => '{libs}', max_nodes => 5);
 
 SELECT n.entity_id, count(*) AS needed_by
 FROM memory.relationships r JOIN memory.nodes n ON n.node_id = r.to_node_id

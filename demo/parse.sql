@@ -9,14 +9,14 @@ WITH numbered AS (
     FROM status_line
 ), field AS (
     SELECT paragraph, (array_agg(split_part(line, ':', 1) ORDER BY number))[1] AS name,
-           regexp_replace(string_agg(line, ' ' ORDER BY number), '^[^:]*:\s*', '') AS value
+           regexp_replace(string_agg(line, E'\n' ORDER BY number), '^[^:]*:\s*', '') AS value
     FROM numbered WHERE line IS NOT NULL GROUP BY paragraph, field
 ), paragraph AS (
     SELECT jsonb_object_agg(name, value) AS of_package FROM field GROUP BY paragraph
 )
 SELECT of_package->>'Package' COLLATE "C" AS name, min(of_package->>'Version') AS version,
        min(of_package->>'Section') AS section, min(of_package->>'Installed-Size')::bigint AS kb,
-       min(left(of_package->>'Description', 60)) AS summary,
+       min(split_part(of_package->>'Description', E'\n', 1)) AS summary,
        string_agg(of_package->>'Provides', ', ') AS provides,
        string_agg(concat_ws(', ', of_package->>'Pre-Depends', of_package->>'Depends'), ', ') AS depends
 FROM paragraph WHERE of_package->>'Status' LIKE '% installed' GROUP BY 1;
