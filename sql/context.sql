@@ -8,8 +8,10 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'set_security_context_wrapper';
 COMMENT ON FUNCTION memory.set_security_context(text, text, text, text, boolean, boolean) IS
     'Says who is asking: with user_id that user of the tenant, without it a service (service_name) that sees the whole tenant. '
-    'Local to the transaction unless is_local is false. sealed: nobody changes it until the transaction ends. Needs the profile '
-    'service for the tenant, else 42501; an unknown tenant is P0002; neither user_id nor service_name 22004.';
+    'session_id goes into the audit log, and is the session of nodes that are stored without one. Local to the transaction '
+    'unless is_local is false; outside of a transaction block a local one warns and is gone at once. sealed: nobody changes it '
+    'until the transaction ends. Needs the profile service for the tenant, else 42501, and so does a change of a sealed one; an '
+    'unknown tenant is P0002; neither user_id nor service_name 22004; sealed without is_local 22023.';
 
 CREATE FUNCTION memory.clear_security_context() RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -91,8 +93,9 @@ CREATE FUNCTION memory.grant_access(grantee regrole, profile text, tenants text[
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'grant_access_wrapper';
 COMMENT ON FUNCTION memory.grant_access(regrole, text, text[]) IS
-    'Gives a role a profile: app, service (includes app), auditor or operator; for the tenants named, or all. Granting again '
-    'replaces the tenants. A superuser''s; an unknown tenant is P0002, an unknown profile 22023.';
+    'Gives a role a profile, for the tenants named or for all. app: sessions, events and the graph through row-level security; '
+    'service: all of app, security contexts for its tenants, the archive; auditor: reads the audit log and the violations; '
+    'operator: tenants, vocabularies, archival, the cache, no payload. Its members have it too. Granting again replaces the tenants. A superuser''s; an unknown tenant is P0002, an unknown profile 22023.';
 
 CREATE FUNCTION memory.revoke_access(grantee regrole) RETURNS void
 LANGUAGE c VOLATILE
