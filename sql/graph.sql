@@ -232,20 +232,21 @@ COMMENT ON FUNCTION memory.list_nodes(text[], text[], integer, text, text) IS
     'The newest nodes by created_at, of any of the context types and with all of the tags. An unknown context type is 22023, '
     'max_nodes below 1 too. Costs reading the nodes of the user (of the tenant, for a service that names none).';
 
+-- Every writer of nodes locks them in this order first, and only the next statement, whose snapshot sees what was locked,
+-- changes them: a change by way of an older version waits for others who wait for this transaction.
 CREATE FUNCTION memory.delete_nodes(node_ids uuid[], tenant text DEFAULT NULL, user_id text DEFAULT NULL) RETURNS bigint
 LANGUAGE sql
 BEGIN ATOMIC
-    -- Every writer of nodes locks them in this order: no deadlocks.
-    WITH locked AS MATERIALIZED (
-        SELECT n.tenant_id, n.user_id, n.node_id
-        FROM memory.subject(delete_nodes.tenant, delete_nodes.user_id) AS s
-        JOIN memory.nodes AS n ON n.tenant_id = s.tenant_id AND n.user_id = s.subject_id
-        WHERE n.node_id = ANY (delete_nodes.node_ids)
-        ORDER BY n.user_id, n.entity_system, n.entity_id, n.node_id
-        FOR UPDATE OF n
-    ), deleted AS (
-        DELETE FROM memory.nodes AS n USING locked AS l
-        WHERE n.tenant_id = l.tenant_id AND n.user_id = l.user_id AND n.node_id = l.node_id
+    SELECT n.node_id
+    FROM memory.subject(delete_nodes.tenant, delete_nodes.user_id) AS s
+    JOIN memory.nodes AS n ON n.tenant_id = s.tenant_id AND n.user_id = s.subject_id
+    WHERE n.node_id = ANY (delete_nodes.node_ids)
+    ORDER BY n.user_id, n.entity_system, n.entity_id, n.node_id
+    FOR UPDATE OF n;
+    WITH deleted AS (
+        DELETE FROM memory.nodes AS n
+        USING memory.subject(delete_nodes.tenant, delete_nodes.user_id) AS s
+        WHERE n.tenant_id = s.tenant_id AND n.user_id = s.subject_id AND n.node_id = ANY (delete_nodes.node_ids)
         RETURNING n.node_id
     )
     SELECT count(*) FROM deleted;
@@ -273,18 +274,18 @@ COMMENT ON FUNCTION memory.end_node(uuid, timestamptz, text, text) IS
 CREATE FUNCTION memory.touch_nodes(node_ids uuid[], tenant text DEFAULT NULL, user_id text DEFAULT NULL) RETURNS bigint
 LANGUAGE sql
 BEGIN ATOMIC
-    WITH locked AS MATERIALIZED (
-        SELECT n.tenant_id, n.user_id, n.node_id
-        FROM memory.subject(touch_nodes.tenant, touch_nodes.user_id) AS s
-        JOIN memory.nodes AS n ON n.tenant_id = s.tenant_id AND n.user_id = s.subject_id
-        WHERE n.node_id = ANY (touch_nodes.node_ids)
-            AND memory.holds_at(n.valid_from, n.valid_to, n.expires_at, statement_timestamp())
-        ORDER BY n.user_id, n.entity_system, n.entity_id, n.node_id
-        FOR NO KEY UPDATE OF n
-    ), touched AS (
+    SELECT n.node_id
+    FROM memory.subject(touch_nodes.tenant, touch_nodes.user_id) AS s
+    JOIN memory.nodes AS n ON n.tenant_id = s.tenant_id AND n.user_id = s.subject_id
+    WHERE n.node_id = ANY (touch_nodes.node_ids)
+        AND memory.holds_at(n.valid_from, n.valid_to, n.expires_at, statement_timestamp())
+    ORDER BY n.user_id, n.entity_system, n.entity_id, n.node_id
+    FOR NO KEY UPDATE OF n;
+    WITH touched AS (
         UPDATE memory.nodes AS n SET last_accessed = now(), access_count = n.access_count + 1
-        FROM locked AS l
-        WHERE n.tenant_id = l.tenant_id AND n.user_id = l.user_id AND n.node_id = l.node_id
+        FROM memory.subject(touch_nodes.tenant, touch_nodes.user_id) AS s
+        WHERE n.tenant_id = s.tenant_id AND n.user_id = s.subject_id AND n.node_id = ANY (touch_nodes.node_ids)
+            AND memory.holds_at(n.valid_from, n.valid_to, n.expires_at, statement_timestamp())
         RETURNING n.node_id
     )
     SELECT count(*) FROM touched;
