@@ -134,7 +134,7 @@ pub fn walk(graph: &mut impl Graph, start: &[Node], depth: u32, most: usize) -> 
                         if let Place::Found(i) = *place.get() {
                             // Places of one level ascend with their nodes.
                             let best = &mut found[i as usize];
-                            if parent == best.parent && kind < kinds.name(best.kind) {
+                            if parent < best.parent || parent == best.parent && kind < kinds.name(best.kind) {
                                 best.parent = parent;
                                 best.kind = kinds.number(kind);
                             }
