@@ -139,6 +139,7 @@ BEGIN ATOMIC
     SELECT row_number() OVER (ORDER BY t.occurred_at, t.event_id, t.user_id), t.event_id, t.event_type, t.occurred_at,
         t.payload, t.archived
     FROM stream AS t
+    WHERE memory.archive_scope(replay_session.tenant, replay_session.user_id) IS NOT NULL
     ORDER BY t.occurred_at, t.event_id, t.user_id;
 END;
 COMMENT ON FUNCTION memory.replay_session(text, text, text) IS

@@ -58,6 +58,8 @@ COMMENT ON FUNCTION memory.context_user_high() IS
     'For policies: the greatest user id that the context sees, in the order of COLLATE "C".';
 
 -- The two ways in which a call is about somebody; each checks its arguments against the context and raises contract's errors.
+-- A join does not call them where its other side is empty. Functions therefore say `WHERE memory.subject(…) IS NOT NULL` besides:
+-- a condition on no column is checked once, before anything is read.
 CREATE FUNCTION memory.subject(tenant text, user_id text, OUT tenant_id uuid, OUT subject_id text) RETURNS record
 LANGUAGE c STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'subject_wrapper';

@@ -249,7 +249,7 @@ BEGIN ATOMIC
         WHERE n.tenant_id = s.tenant_id AND n.user_id = s.subject_id AND n.node_id = ANY (delete_nodes.node_ids)
         RETURNING n.node_id
     )
-    SELECT count(*) FROM deleted;
+    SELECT count(*) FROM deleted WHERE memory.subject(delete_nodes.tenant, delete_nodes.user_id) IS NOT NULL;
 END;
 COMMENT ON FUNCTION memory.delete_nodes(uuid[], text, text) IS
     'Deletes nodes, ended ones too, with their relationships; gives how many there were. end_node() keeps the past.';
@@ -265,7 +265,8 @@ BEGIN ATOMIC
         WHERE n.tenant_id = s.tenant_id AND n.user_id = s.subject_id AND n.node_id = end_node.node_id
         RETURNING n.node_id
     )
-    SELECT memory.check_found(EXISTS (SELECT FROM ended), 'node', end_node.node_id::text);
+    SELECT memory.check_found(EXISTS (SELECT FROM ended), 'node', end_node.node_id::text)
+    WHERE memory.subject(end_node.tenant, end_node.user_id) IS NOT NULL;
 END;
 COMMENT ON FUNCTION memory.end_node(uuid, timestamptz, text, text) IS
     'From valid_to on the node is not seen any more, nor are its relationships; as_of before that still sees them. Ending it '
@@ -288,7 +289,7 @@ BEGIN ATOMIC
             AND memory.holds_at(n.valid_from, n.valid_to, n.expires_at, statement_timestamp())
         RETURNING n.node_id
     )
-    SELECT count(*) FROM touched;
+    SELECT count(*) FROM touched WHERE memory.subject(touch_nodes.tenant, touch_nodes.user_id) IS NOT NULL;
 END;
 COMMENT ON FUNCTION memory.touch_nodes(uuid[], text, text) IS
     'Counts an access to each of these nodes (last_accessed, access_count); gives how many there were.';
@@ -326,7 +327,8 @@ BEGIN ATOMIC
         WHERE r.tenant_id = s.tenant_id AND r.user_id = s.subject_id AND r.id = end_relationship.relationship_id
         RETURNING r.id
     )
-    SELECT memory.check_found(EXISTS (SELECT FROM ended), 'relationship', end_relationship.relationship_id::text);
+    SELECT memory.check_found(EXISTS (SELECT FROM ended), 'relationship', end_relationship.relationship_id::text)
+    WHERE memory.subject(end_relationship.tenant, end_relationship.user_id) IS NOT NULL;
 END;
 COMMENT ON FUNCTION memory.end_relationship(uuid, timestamptz, text, text) IS
     'From valid_to on the relationship is not seen any more; stored again, it is a new one. Ending it again moves the end. An '

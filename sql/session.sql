@@ -131,7 +131,8 @@ BEGIN ATOMIC
     FROM memory.subject(get_session.tenant, get_session.user_id) AS s
     JOIN memory.sessions AS t ON t.tenant_id = s.tenant_id AND t.user_id = s.subject_id
         AND t.session_id = memory.check_text('session_id', get_session.session_id)
-    WHERE t.expires_at IS NULL OR t.expires_at > statement_timestamp();
+    WHERE (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
+        AND memory.subject(get_session.tenant, get_session.user_id) IS NOT NULL;
 END;
 COMMENT ON FUNCTION memory.get_session(text, text, text) IS
     'The hot session, or no row where there is none or it has expired.';
@@ -148,7 +149,8 @@ BEGIN ATOMIC
             AND (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
         RETURNING 1
     )
-    SELECT memory.check_found((SELECT count(*) > 0 FROM ended), 'session', end_session.session_id);
+    SELECT memory.check_found((SELECT count(*) > 0 FROM ended), 'session', end_session.session_id)
+    WHERE memory.subject(end_session.tenant, end_session.user_id) IS NOT NULL;
 END;
 COMMENT ON FUNCTION memory.end_session(text, text, text) IS
     'Ends a session: the next run_archival() moves it. Ending it again changes nothing but last_activity. An unknown or expired '
@@ -165,6 +167,7 @@ BEGIN ATOMIC
     WHERE (list_sessions.status IS NULL
             OR t.status = memory.check_word('status', list_sessions.status, '{active, ended}'))
         AND (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
+        AND memory.scope(list_sessions.tenant, list_sessions.user_id) IS NOT NULL
     ORDER BY t.last_activity DESC, t.user_id, t.session_id
     LIMIT memory.check_positive('max_sessions', list_sessions.max_sessions);
 END;
@@ -208,6 +211,7 @@ BEGIN ATOMIC
     JOIN memory.events AS e ON e.tenant_id = t.tenant_id AND e.user_id = t.user_id AND e.session_id = t.session_id
     WHERE (get_events.event_types IS NULL OR e.event_type = ANY (get_events.event_types))
         AND e.occurred_at >= coalesce(get_events.since, '-infinity')
+        AND memory.scope(get_events.tenant, get_events.user_id) IS NOT NULL
     ORDER BY e.occurred_at, e.event_id, e.user_id
     LIMIT memory.check_positive('max_events', get_events.max_events);
 END;
@@ -270,6 +274,7 @@ BEGIN ATOMIC
     SELECT t.path, t.visited_at
     FROM memory.subject(get_navigation.tenant, get_navigation.user_id) AS s
     JOIN memory.navigation AS t ON t.tenant_id = s.tenant_id AND t.user_id = s.subject_id
+    WHERE memory.subject(get_navigation.tenant, get_navigation.user_id) IS NOT NULL
     ORDER BY t.visited_at DESC, t.id DESC
     LIMIT least(memory.check_positive('max_entries', get_navigation.max_entries),
         coalesce(pg_catalog.current_setting('memory.navigation_limit', true)::integer, 100));
