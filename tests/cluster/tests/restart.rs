@@ -41,3 +41,30 @@ fn library_works_without_shared_preload_libraries() {
     library_loads(&cluster);
     assert!(!installed_version(&cluster).is_empty());
 }
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_restart_and_a_crash() {
+    let cluster = Cluster::new("durable");
+    cluster.create_database("app");
+    cluster.psql(
+        "app",
+        "INSERT INTO memory.tenants (slug) VALUES ('acme');
+         SELECT memory.log_event('s', 'log', jsonb_build_object('i', i), tenant => 'acme', user_id => 'u')
+         FROM generate_series(1, 100) i;
+         SELECT memory.store_node('{\"entity_system\": \"x\", \"entity_id\": 1}', 'domain_entity',
+                                  tenant => 'acme', user_id => 'u')",
+    );
+    let rows = |cluster: &Cluster| {
+        cluster.psql(
+            "app",
+            "SELECT md5(string_agg(t, ',' ORDER BY t)) FROM (SELECT e::text FROM memory.events e
+             UNION ALL SELECT n::text FROM memory.nodes n UNION ALL SELECT a::text FROM memory.audit_log a) AS all_rows (t)",
+        )
+    };
+    let before = rows(&cluster);
+    cluster.restart();
+    assert_eq!(rows(&cluster), before);
+    cluster.kill();
+    cluster.start();
+    assert_eq!(rows(&cluster), before);
+}
