@@ -154,7 +154,8 @@ AS 'MODULE_PATHNAME', 'check_context_types_wrapper';
 COMMENT ON FUNCTION memory.check_context_types(text[]) IS
     'The words, if all are context types; else 22023 with the nearest known one in the hint. NULL stands for all.';
 
--- Nodes.
+-- Nodes. Whose a call is about is asked before anything else: as one side of a join, subject() is not called where the other
+-- side has no row. Hence a statement of its own, or a LATERAL that needs its answer.
 
 CREATE FUNCTION memory.store_node(
     content jsonb, context_type text, summary text DEFAULT NULL, tags text[] DEFAULT '{}', metadata jsonb DEFAULT '{}',
@@ -237,6 +238,7 @@ COMMENT ON FUNCTION memory.list_nodes(text[], text[], integer, text, text) IS
 CREATE FUNCTION memory.delete_nodes(node_ids uuid[], tenant text DEFAULT NULL, user_id text DEFAULT NULL) RETURNS bigint
 LANGUAGE sql
 BEGIN ATOMIC
+    SELECT FROM memory.subject(delete_nodes.tenant, delete_nodes.user_id);
     SELECT n.node_id
     FROM memory.subject(delete_nodes.tenant, delete_nodes.user_id) AS s
     JOIN memory.nodes AS n ON n.tenant_id = s.tenant_id AND n.user_id = s.subject_id
@@ -259,6 +261,7 @@ CREATE FUNCTION memory.end_node(
 ) RETURNS void
 LANGUAGE sql
 BEGIN ATOMIC
+    SELECT FROM memory.subject(end_node.tenant, end_node.user_id);
     WITH ended AS (
         UPDATE memory.nodes AS n SET valid_to = memory.check_end(n.valid_from, end_node.valid_to), updated_at = now()
         FROM memory.subject(end_node.tenant, end_node.user_id) AS s
@@ -275,6 +278,7 @@ COMMENT ON FUNCTION memory.end_node(uuid, timestamptz, text, text) IS
 CREATE FUNCTION memory.touch_nodes(node_ids uuid[], tenant text DEFAULT NULL, user_id text DEFAULT NULL) RETURNS bigint
 LANGUAGE sql
 BEGIN ATOMIC
+    SELECT FROM memory.subject(touch_nodes.tenant, touch_nodes.user_id);
     SELECT n.node_id
     FROM memory.subject(touch_nodes.tenant, touch_nodes.user_id) AS s
     JOIN memory.nodes AS n ON n.tenant_id = s.tenant_id AND n.user_id = s.subject_id
@@ -321,6 +325,7 @@ CREATE FUNCTION memory.end_relationship(
 ) RETURNS void
 LANGUAGE sql
 BEGIN ATOMIC
+    SELECT FROM memory.subject(end_relationship.tenant, end_relationship.user_id);
     WITH ended AS (
         UPDATE memory.relationships AS r SET valid_to = memory.check_end(r.valid_from, end_relationship.valid_to)
         FROM memory.subject(end_relationship.tenant, end_relationship.user_id) AS s
