@@ -25,6 +25,7 @@ COMMENT ON COLUMN memory.agent_sessions_archive.payload IS
 COMMENT ON COLUMN memory.agent_sessions_archive.archived_at IS 'When it was last archived.';
 COMMENT ON COLUMN memory.agent_sessions_archive.created_at IS 'When it was first archived.';
 
+-- log_event() reads columns 2 to 5 by their positions.
 CREATE TABLE memory.agent_events_archive (
     id uuid NOT NULL DEFAULT memory.uuid_v7(),
     tenant_id uuid NOT NULL,

@@ -4,6 +4,7 @@
 -- archival takes its sessions FOR UPDATE SKIP LOCKED. So archival never takes a session that has an event which is not committed yet,
 -- and writers of one session never wait for each other.
 
+-- log_event() reads sessions and events by the positions of their columns.
 CREATE TABLE memory.sessions (
     tenant_id uuid NOT NULL,
     user_id text COLLATE "C" NOT NULL,

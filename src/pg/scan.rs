@@ -29,6 +29,13 @@ pub struct Row {
 }
 
 impl Row {
+    /// # Safety
+    /// The tuple has this descriptor, and outlives what is read from it.
+    unsafe fn read(&mut self, tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) {
+        // SAFETY: one place per column; the rest is the caller's promise.
+        unsafe { pg_sys::heap_deform_tuple(tuple, descriptor, self.values.as_mut_ptr(), self.nulls.as_mut_ptr()) }
+    }
+
     /// The column's value, counted from 1; None where it is NULL.
     pub fn get<T: FromDatum>(&self, column: usize) -> Option<T> {
         let i = column - 1;
@@ -39,18 +46,68 @@ impl Row {
 
 /// Calls `visit` with every row of `relation` that matches, until it returns false. `index` may be InvalidOid: then the
 /// table is read.
-pub fn each(relation: pg_sys::Oid, index: pg_sys::Oid, key: Key<'_>, visit: impl FnMut(&Row) -> bool) {
-    scan(relation, index, key, xact::keeps_snapshot(), visit);
+pub fn each(relation: pg_sys::Oid, index: pg_sys::Oid, key: Key<'_>, mut visit: impl FnMut(&Row) -> bool) {
+    scan(
+        relation,
+        index,
+        key,
+        xact::keeps_snapshot(),
+        pg_sys::AccessShareLock,
+        |row, _| visit(row),
+    );
 }
 
 /// Whether a row matches, of all that is committed at this instant: also where the transaction keeps an older snapshot.
 pub fn exists_now(relation: pg_sys::Oid, index: pg_sys::Oid, key: Key<'_>) -> bool {
     let mut found = false;
-    scan(relation, index, key, false, |_| {
+    scan(relation, index, key, false, pg_sys::AccessShareLock, |_, _| {
         found = true;
         false
     });
     found
+}
+
+/// Locks the row that matches against deletion, as SELECT … FOR KEY SHARE does, and says whether `fits` holds of it. False also
+/// where there is no such row, or another transaction is in the way: the caller then goes the way of SQL, which waits, raises and
+/// follows the transaction's isolation. Never taken where SQL would refuse to write, or where an older snapshot counts.
+pub fn lock_if(relation: pg_sys::Oid, index: pg_sys::Oid, key: Key<'_>, fits: impl FnOnce(&Row) -> bool) -> bool {
+    if xact::keeps_snapshot() || xact::is_read_only() {
+        return false;
+    }
+    let mut fits = Some(fits);
+    let mut held = false;
+    scan(relation, index, key, false, pg_sys::RowShareLock, |row, found| {
+        // SAFETY: the scan's tuple, copied head only: heap_lock_tuple finds the row by its address again, points t_data into the
+        // buffer that it pins, and waits for nobody. The pin is dropped after the last look.
+        unsafe {
+            let mut tuple = *found.tuple;
+            let mut buffer: pg_sys::Buffer = 0;
+            let mut failure = pg_sys::TM_FailureData::default();
+            let outcome = pg_sys::heap_lock_tuple(
+                found.table,
+                &mut tuple,
+                pg_sys::GetCurrentCommandId(true),
+                pg_sys::LockTupleMode::LockTupleKeyShare,
+                pg_sys::LockWaitPolicy::LockWaitSkip,
+                true,
+                &mut buffer,
+                &mut failure,
+            );
+            if outcome == pg_sys::TM_Result::TM_Ok {
+                row.read(&mut tuple, (*found.table).rd_att);
+                held = fits.take().is_some_and(|fits| fits(row));
+            }
+            pg_sys::ReleaseBuffer(buffer);
+        }
+        false
+    });
+    held
+}
+
+/// Where a scan stands.
+struct Found {
+    table: pg_sys::Relation,
+    tuple: pg_sys::HeapTuple,
 }
 
 fn scan(
@@ -58,12 +115,13 @@ fn scan(
     index: pg_sys::Oid,
     key: Key<'_>,
     by_own_snapshot: bool,
-    mut visit: impl FnMut(&Row) -> bool,
+    lock: u32,
+    mut visit: impl FnMut(&mut Row, Found) -> bool,
 ) {
     // SAFETY: the usual life of a systable scan: open, begin, fetch, end, close. An error in between is cleaned up by
     // PostgreSQL's resource owner. The key datum outlives the scan.
     unsafe {
-        let table = pg_sys::table_open(relation, pg_sys::AccessShareLock as i32);
+        let table = pg_sys::table_open(relation, lock as i32);
         let (uuid, texts) = match &key {
             Key::Text(column, value) => (None, &[(*column, *value)][..]),
             Key::Uuid(column, bytes) => (Some((*column, bytes)), &[][..]),
@@ -108,13 +166,19 @@ fn scan(
             if tuple.is_null() {
                 break;
             }
-            pg_sys::heap_deform_tuple(tuple, descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
-            if !visit(&row) {
+            row.read(tuple, descriptor);
+            if !visit(&mut row, Found { table, tuple }) {
                 break;
             }
         }
         pg_sys::systable_endscan(scan);
-        pg_sys::table_close(table, pg_sys::AccessShareLock as i32);
+        // What locks rows keeps its lock on the table until the transaction ends.
+        let released = if lock == pg_sys::AccessShareLock {
+            lock
+        } else {
+            pg_sys::NoLock
+        };
+        pg_sys::table_close(table, released as i32);
         for key in &scan_keys[first_text..keys] {
             pg_sys::pfree(key.sk_argument.cast_mut_ptr());
         }

@@ -77,3 +77,9 @@ mod tests {
         }
     }
 }
+
+/// When the client's statement began, as statement_timestamp(): microseconds since 2000.
+pub fn statement() -> i64 {
+    // SAFETY: reads backend-local state.
+    unsafe { pg_sys::GetCurrentStatementStartTimestamp() }
+}

@@ -68,6 +68,12 @@ pub fn keeps_snapshot() -> bool {
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
+/// Whether the transaction may not write: READ ONLY, or on a standby.
+pub fn is_read_only() -> bool {
+    // SAFETY: backend-local state.
+    unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() }
+}
+
 /// The transaction's own id, 64 bits wide, where it has written.
 pub fn own_xid() -> Option<u64> {
     // SAFETY: reads backend-local state.
