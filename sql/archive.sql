@@ -113,7 +113,7 @@ CREATE FUNCTION memory.archive_scope(
 LANGUAGE c STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'archive_scope';
 COMMENT ON FUNCTION memory.archive_scope(text, text) IS
-    'As scope(), for what reads the archive: a user context is 42501.';
+    'Internal: as scope(), for what reads the archive: a user context is 42501.';
 
 CREATE FUNCTION memory.replay_session(session_id text, tenant text DEFAULT NULL, user_id text DEFAULT NULL)
 RETURNS TABLE (

@@ -64,7 +64,7 @@ CREATE FUNCTION memory.subject(tenant text, user_id text, OUT tenant_id uuid, OU
 LANGUAGE c STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'subject_wrapper';
 COMMENT ON FUNCTION memory.subject(text, text) IS
-    'The tenant and user that a call with these arguments is about; NULL stands for the context''s. Somebody else than the '
+    'Internal: the tenant and user that a call with these arguments is about; NULL stands for the context''s. Somebody else than the '
     'context allows is 42501, an unknown tenant P0002, no user 22004.';
 
 CREATE FUNCTION memory.scope(
@@ -73,7 +73,7 @@ CREATE FUNCTION memory.scope(
 LANGUAGE c STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'scope_wrapper';
 COMMENT ON FUNCTION memory.scope(text, text) IS
-    'The tenant and the range of users that a reading call with these arguments is about: like subject(), but a service context '
+    'Internal: the tenant and the range of users that a reading call with these arguments is about: like subject(), but a service context '
     'without a user is about them all.';
 
 CREATE TABLE memory.access_grants (
@@ -97,7 +97,8 @@ AS 'MODULE_PATHNAME', 'grant_access_wrapper';
 COMMENT ON FUNCTION memory.grant_access(regrole, text, text[]) IS
     'Gives a role a profile, for the tenants named or for all. app: sessions, events and the graph through row-level security; '
     'service: all of app, security contexts for its tenants, the archive; auditor: reads the audit log and the violations; '
-    'operator: tenants, vocabularies, archival, the cache, no payload. Its members have it too. Granting again replaces the tenants. A superuser''s; an unknown tenant is P0002, an unknown profile 22023.';
+    'operator: tenants, vocabularies, archival, the cache, no payload. Members of the role have it too. Granting again '
+    'replaces the tenants. A superuser''s; an unknown tenant is P0002, an unknown profile 22023.';
 
 CREATE FUNCTION memory.revoke_access(grantee regrole) RETURNS void
 LANGUAGE c VOLATILE

@@ -128,31 +128,31 @@ BEGIN ATOMIC
         AND (holds_at.expires_at IS NULL OR holds_at.expires_at > holds_at.as_of);
 END;
 COMMENT ON FUNCTION memory.holds_at(timestamptz, timestamptz, timestamptz, timestamptz) IS
-    'Whether something with this validity, [valid_from, valid_to) and before expires_at, is seen at as_of.';
+    'Internal: whether something with this validity, [valid_from, valid_to) and before expires_at, is seen at as_of.';
 
 CREATE FUNCTION memory.merge_entity(old jsonb, new jsonb, stores bigint) RETURNS jsonb
 LANGUAGE c STABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'merge_entity';
 COMMENT ON FUNCTION memory.merge_entity(jsonb, jsonb, bigint) IS
-    'An entity''s content after it was stored again: entity_data merged deep, other keys of new win, update_count plus stores. '
+    'Internal: an entity''s content after it was stored again: entity_data merged deep, other keys of new win, update_count plus stores. '
     '54000 when that passes memory.max_payload_size.';
 
 CREATE FUNCTION memory.check_end(valid_from timestamptz, valid_to timestamptz) RETURNS timestamptz
 LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'check_end_wrapper';
 COMMENT ON FUNCTION memory.check_end(timestamptz, timestamptz) IS
-    'valid_to (NULL: now), if it is not before valid_from, else 22023.';
+    'Internal: valid_to (NULL: now), if it is not before valid_from, else 22023.';
 
 CREATE FUNCTION memory.check_direction(direction text) RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'check_direction';
-COMMENT ON FUNCTION memory.check_direction(text) IS 'The direction, if it is out, in or both; else 22023, NULL 22004.';
+COMMENT ON FUNCTION memory.check_direction(text) IS 'Internal: the direction, if it is out, in or both; else 22023, NULL 22004.';
 
 CREATE FUNCTION memory.check_context_types(context_types text[]) RETURNS text[]
 LANGUAGE c STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'check_context_types_wrapper';
 COMMENT ON FUNCTION memory.check_context_types(text[]) IS
-    'The words, if all are context types; else 22023 with the nearest known one in the hint. NULL stands for all.';
+    'Internal: the words, if all are context types; else 22023 with the nearest known one in the hint. NULL stands for all.';
 
 -- Nodes. Whose a call is about is asked before anything else: as one side of a join, subject() is not called where the other
 -- side has no row. Hence a statement of its own, or a LATERAL that needs its answer.

@@ -4,7 +4,7 @@ CREATE FUNCTION memory.contains_text(content text, part text) RETURNS boolean
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 20
 AS 'MODULE_PATHNAME', 'contains_text';
 COMMENT ON FUNCTION memory.contains_text(text, text) IS
-    'Whether a text contains another, case ignored as Unicode knows it, in every locale.';
+    'Internal: whether a text contains another, case ignored as Unicode knows it, in every locale.';
 
 -- pg_trgm stands in whatever schema it was put; the function is bound to it by its OID. Words count, not the whole: a
 -- query is like a long text if it is like some words of it.
@@ -21,7 +21,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION memory.is_similar(text, text) IS
-    'Whether a query is like some words of a text: pg_trgm''s word_similarity is at least 0.4.';
+    'Internal: whether a query is like some words of a text: pg_trgm''s word_similarity is at least 0.4.';
 
 CREATE FUNCTION memory.search_nodes(
     query text, context_types text[] DEFAULT NULL, max_results integer DEFAULT 50, fuzzy boolean DEFAULT false,
