@@ -133,7 +133,8 @@ BEGIN ATOMIC
     JOIN memory.sessions AS t ON t.tenant_id = s.tenant_id AND t.user_id = s.subject_id
         AND t.session_id = memory.check_text('session_id', get_session.session_id)
     WHERE (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
-        AND memory.subject(get_session.tenant, get_session.user_id) IS NOT NULL;
+        AND memory.subject(get_session.tenant, get_session.user_id) IS NOT NULL
+        AND memory.check_text('session_id', get_session.session_id) IS NOT NULL;
 END;
 COMMENT ON FUNCTION memory.get_session(text, text, text) IS
     'The hot session, or no row where there is none or it has expired.';
@@ -151,7 +152,8 @@ BEGIN ATOMIC
         RETURNING 1
     )
     SELECT memory.check_found((SELECT count(*) > 0 FROM ended), 'session', end_session.session_id)
-    WHERE memory.subject(end_session.tenant, end_session.user_id) IS NOT NULL;
+    WHERE memory.subject(end_session.tenant, end_session.user_id) IS NOT NULL
+        AND memory.check_text('session_id', end_session.session_id) IS NOT NULL;
 END;
 COMMENT ON FUNCTION memory.end_session(text, text, text) IS
     'Ends a session: the next run_archival() moves it. Ending it again changes nothing but last_activity. An unknown or expired '
@@ -165,10 +167,10 @@ BEGIN ATOMIC
     SELECT t
     FROM memory.scope(list_sessions.tenant, list_sessions.user_id) AS s
     JOIN memory.sessions AS t ON t.tenant_id = s.tenant_id AND t.user_id BETWEEN s.user_low AND s.user_high
-    WHERE (list_sessions.status IS NULL
-            OR t.status = memory.check_word('status', list_sessions.status, '{active, ended}'))
+    WHERE (list_sessions.status IS NULL OR t.status = list_sessions.status)
         AND (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
         AND memory.scope(list_sessions.tenant, list_sessions.user_id) IS NOT NULL
+        AND (list_sessions.status IS NULL OR memory.check_word('status', list_sessions.status, '{active, ended}') IS NOT NULL)
     ORDER BY t.last_activity DESC, t.user_id, t.session_id
     LIMIT memory.check_positive('max_sessions', list_sessions.max_sessions);
 END;
@@ -213,6 +215,7 @@ BEGIN ATOMIC
     WHERE (get_events.event_types IS NULL OR e.event_type = ANY (get_events.event_types))
         AND e.occurred_at >= coalesce(get_events.since, '-infinity')
         AND memory.scope(get_events.tenant, get_events.user_id) IS NOT NULL
+        AND memory.check_text('session_id', get_events.session_id) IS NOT NULL
     ORDER BY e.occurred_at, e.event_id, e.user_id
     LIMIT memory.check_positive('max_events', get_events.max_events);
 END;

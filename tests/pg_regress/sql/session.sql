@@ -18,6 +18,12 @@ $$;
 SELECT FROM memory.set_security_context('session-a', 'alice', is_local => false);
 SET ROLE session_app;
 
+-- arguments_are_checked_although_there_is_nothing
+SELECT FROM memory.get_session(NULL);
+SELECT FROM memory.get_events('');
+SELECT FROM memory.list_sessions('gone');
+SELECT FROM memory.end_session(NULL);
+SELECT FROM memory.get_navigation(0);
 -- save_session_creates_then_merges
 SELECT session_id, user_id, mode, status, parent_session_id, metadata, expires_at, ended_at, started_at = last_activity AS new
 FROM memory.save_session('s1', '{"a": {"x": 1}, "b": 1}');
