@@ -45,11 +45,14 @@ pub fn elements<'a>(argument: &'static str, batch: Option<Jsonb<'a>>) -> Result<
 
 /// Whose each element of a batch is: one tenant's, of the user that the element names, else of the call's.
 pub struct Subjects<'a> {
-    call: (Option<&'a str>, Option<&'a str>),
+    call: Named<'a>,
     tenant: Option<[u8; 16]>,
-    /// The last element's tenant and user as they were named, and the user that they stand for.
-    last: Option<((Option<&'a str>, Option<&'a str>), String)>,
+    /// What the last element named, and the user that it stands for.
+    last: Option<(Named<'a>, String)>,
 }
+
+/// A tenant and a user, as arguments name them.
+type Named<'a> = (Option<&'a str>, Option<&'a str>);
 
 impl<'a> Subjects<'a> {
     /// From the call's own arguments. They are checked even where no element follows; a call without a user is good

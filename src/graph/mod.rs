@@ -99,7 +99,7 @@ raw_function!(check_direction, pg_finfo_check_direction, |call| {
 fn check_context_types(
     context_types: Option<Vec<Option<String>>>,
 ) -> std::result::Result<Option<Vec<String>>, ErrorReport> {
-    Ok(check_words(Vocabulary::ContextTypes, "context_types", context_types)?)
+    Ok(check_words(Vocabulary::Context, "context_types", context_types)?)
 }
 
 /// Words to filter by; NULL stands for all, but not inside the array.

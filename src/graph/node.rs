@@ -116,7 +116,7 @@ type Key = (String, String, String);
 impl<'a> Row<'a> {
     /// Checks what was given; `now` is when an entity was last updated.
     fn new(mut given: Given<'a>, user: String, now: &'a str) -> Result<Self> {
-        Vocabulary::ContextTypes.check(given.context_type)?;
+        Vocabulary::Context.check(given.context_type)?;
         given
             .base_relevance
             .map(|r| check_unit("base_relevance", r))

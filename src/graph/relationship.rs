@@ -185,7 +185,7 @@ fn store_relationship(
 ) -> std::result::Result<Uuid, ErrorReport> {
     let subject = context::subject(tenant, user_id, Reach::User)?;
     let kind = check::text("relationship_type", relationship_type)?;
-    Vocabulary::RelationshipTypes.check(kind)?;
+    Vocabulary::Relationship.check(kind)?;
     let key = Key {
         user: subject.user.unwrap_or_default(),
         from: *check::needed("from_node_id", from_node_id)?.as_bytes(),
@@ -219,7 +219,7 @@ fn store_relationships(
         let located = |error| element.locate(error);
         let user = subjects.user_of(element)?.to_owned();
         let kind = element.needed_text("relationship_type")?;
-        Vocabulary::RelationshipTypes.check(kind).map_err(located)?;
+        Vocabulary::Relationship.check(kind).map_err(located)?;
         let node = |name: &str| {
             let node = element.uuid(name)?.ok_or_else(|| element.wrong(name, "is missing"))?;
             Ok::<_, Error>(*node.as_bytes())

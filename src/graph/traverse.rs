@@ -154,7 +154,7 @@ fn traverse(
         tenant: Uuid::from_bytes(subject.tenant),
         users: subject.users(),
         direction: Direction::parse(direction)?,
-        kinds: check_words(Vocabulary::RelationshipTypes, "relationship_types", relationship_types)?,
+        kinds: check_words(Vocabulary::Relationship, "relationship_types", relationship_types)?,
         least_strength: least_strength(min_strength)?,
         as_of: as_of.unwrap_or_else(crate::pg::time::statement_start),
     };

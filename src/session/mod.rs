@@ -252,7 +252,7 @@ fn log_event(
 ) -> std::result::Result<String, ErrorReport> {
     let session = Session::of(session_id, tenant, user_id)?;
     let event_type = check::text("event_type", event_type)?;
-    Vocabulary::EventTypes.check(event_type)?;
+    Vocabulary::Event.check(event_type)?;
     let payload = check::object("payload", payload)?;
     let (id, named) = match event_id {
         Some(_) => (check::text("event_id", event_id)?.to_owned(), true),
@@ -290,7 +290,7 @@ fn log_events(
         pgrx::check_for_interrupts!();
         let event_type = element.needed_text("event_type")?;
         if known_types.insert(event_type) {
-            Vocabulary::EventTypes
+            Vocabulary::Event
                 .check(event_type)
                 .map_err(|error| element.locate(error))?;
         }

@@ -226,7 +226,7 @@ impl<'a> Cache<'a> {
         let place = self.choose(tag, answer.found(), table, &words);
         let entry = self.entry(place);
         let sequence = entry[SEQUENCE].load(Ordering::Relaxed);
-        let owned = sequence % 2 == 0
+        let owned = sequence.is_multiple_of(2)
             && entry[SEQUENCE]
                 .compare_exchange(sequence, sequence + 1, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok();
@@ -365,7 +365,7 @@ impl<'a> Cache<'a> {
     fn read(&self, place: usize) -> Option<Entry> {
         let entry = self.entry(place);
         let before = entry[SEQUENCE].load(Ordering::Acquire);
-        if before % 2 == 1 {
+        if !before.is_multiple_of(2) {
             return None;
         }
         let get = |at: usize| entry[at].load(Ordering::Relaxed);

@@ -83,9 +83,9 @@ pub fn parse_uuid(input: &[u8]) -> Option<[u8; 16]> {
         _ => input,
     };
     let mut uuid = [0; 16];
-    for i in 0..16 {
+    for (i, byte) in uuid.iter_mut().enumerate() {
         let [high, low, tail @ ..] = rest else { return None };
-        uuid[i] = hex(*high)? << 4 | hex(*low)?;
+        *byte = hex(*high)? << 4 | hex(*low)?;
         rest = match tail {
             [b'-', after @ ..] if i % 2 == 1 && i < 15 => after,
             _ => tail,

@@ -4,12 +4,12 @@ use crate::error::{Error, Result, shown};
 use crate::pg::catalog::TableName;
 use crate::pg::scan;
 
-/// The words of one kind.
+/// The words for one kind of type: of a node's context, of a relationship, of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vocabulary {
-    ContextTypes,
-    RelationshipTypes,
-    EventTypes,
+    Context,
+    Relationship,
+    Event,
 }
 
 thread_local! {
@@ -28,9 +28,9 @@ impl Vocabulary {
     /// Raises 22023 unless the word is known; the hint names the nearest known one. Costs 1 µs.
     pub fn check(self, word: &str) -> Result<()> {
         let (argument, register) = match self {
-            Self::ContextTypes => ("context_type", "register_context_type"),
-            Self::RelationshipTypes => ("relationship_type", "register_relationship_type"),
-            Self::EventTypes => ("event_type", "register_event_type"),
+            Self::Context => ("context_type", "register_context_type"),
+            Self::Relationship => ("relationship_type", "register_relationship_type"),
+            Self::Event => ("event_type", "register_event_type"),
         };
         if self.read(scan::Key::Text(NAME, word)).is_empty() {
             let known = self.read(scan::Key::All);

@@ -406,7 +406,7 @@ fn deleting_beside_relating_leaves_no_loose_end() {
                 .iter()
                 .map(|row| row.get(0))
                 .collect();
-            if client % 2 == 0 {
+            if client.is_multiple_of(2) {
                 connection
                     .execute("SELECT memory.delete_nodes($1::text[]::uuid[])", &[&ids[..4].to_vec()])
                     .unwrap();

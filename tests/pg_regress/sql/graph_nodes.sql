@@ -20,7 +20,7 @@ SELECT memory.store_node('{"entity_id": "1", "entity_system": null}', 'tool_outp
 SELECT memory.store_node('{"entity_id": 7, "entity_system": "crm", "entity_type": "person", "update_count": 9,
     "entity_data": {"name": {"first": "Ann", "last": "Lee"}, "mails": ["a", "b"], "age": 41.0}, "source": {"a": 1}, "kept": true}',
     'domain_entity', 'Ann Lee', '{x,y,x}', '{"a": {"b": 1}, "c": 1}', 0.9, 'shared', 's-0', '2020-01-01Z') AS ann \gset
-SELECT content - 'last_updated' AS content, content->>'last_updated' ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$' AS last_updated, tags, entity_id,
+SELECT content - 'last_updated' AS content, content->>'last_updated' ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?\+00:00$' AS last_updated, tags, entity_id,
     entity_system, entity_type, access_count, session_id FROM memory.get_nodes(ARRAY[:'ann'::uuid]);
 SELECT memory.store_node('{"entity_id": "7", "entity_system": "crm", "entity_type": "customer",
     "entity_data": {"name": {"last": "Low", "title": null}, "mails": ["c"], "new": {}}, "source": {"b": 2}}',
