@@ -435,7 +435,7 @@ BEGIN ATOMIC
     INSERT INTO memory.user_metadata AS m (tenant_id, user_id, metadata)
     SELECT s.tenant_id, s.subject_id, memory.check_object('metadata', set_user_metadata.metadata)
     FROM memory.subject(set_user_metadata.tenant, set_user_metadata.user_id) AS s
-    ON CONFLICT ON CONSTRAINT user_metadata_pkey DO UPDATE SET metadata = m.metadata || excluded.metadata, updated_at = now()
+    ON CONFLICT (tenant_id, user_id) DO UPDATE SET metadata = m.metadata || excluded.metadata, updated_at = now()
     RETURNING m.metadata;
 END;
 COMMENT ON FUNCTION memory.set_user_metadata(jsonb, text, text) IS

@@ -106,7 +106,7 @@ BEGIN ATOMIC
         memory.check_object('metadata', save_session.metadata), memory.check_text('mode', save_session.mode),
         save_session.parent_session_id, statement_timestamp() + memory.check_interval('ttl', save_session.ttl)
     FROM memory.subject(save_session.tenant, save_session.user_id) AS s
-    ON CONFLICT ON CONSTRAINT sessions_pkey DO UPDATE SET
+    ON CONFLICT (tenant_id, user_id, session_id) DO UPDATE SET
         metadata = t.metadata || excluded.metadata,
         mode = CASE WHEN excluded.mode = 'simple' THEN t.mode ELSE excluded.mode END,
         parent_session_id = coalesce(t.parent_session_id, excluded.parent_session_id),
@@ -230,7 +230,7 @@ BEGIN ATOMIC
     INSERT INTO memory.preferences AS t (tenant_id, user_id, preferences)
     SELECT s.tenant_id, s.subject_id, memory.check_object('preferences', set_preferences.preferences)
     FROM memory.subject(set_preferences.tenant, set_preferences.user_id) AS s
-    ON CONFLICT ON CONSTRAINT preferences_pkey DO UPDATE
+    ON CONFLICT (tenant_id, user_id) DO UPDATE
         SET preferences = t.preferences || excluded.preferences, updated_at = excluded.updated_at
     RETURNING t.preferences;
 END;

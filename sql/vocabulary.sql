@@ -46,7 +46,7 @@ LANGUAGE sql
 BEGIN ATOMIC
     INSERT INTO memory.context_types (name, description)
     VALUES (memory.check_text('name', register_context_type.name), register_context_type.description)
-    ON CONFLICT ON CONSTRAINT context_types_pkey DO UPDATE SET description = excluded.description;
+    ON CONFLICT (name) DO UPDATE SET description = excluded.description;
 END;
 COMMENT ON FUNCTION memory.register_context_type(text, text) IS
     'Adds a word for nodes, or describes it anew. An operator''s.';
@@ -56,7 +56,7 @@ LANGUAGE sql
 BEGIN ATOMIC
     INSERT INTO memory.relationship_types (name, description)
     VALUES (memory.check_text('name', register_relationship_type.name), register_relationship_type.description)
-    ON CONFLICT ON CONSTRAINT relationship_types_pkey DO UPDATE SET description = excluded.description;
+    ON CONFLICT (name) DO UPDATE SET description = excluded.description;
 END;
 COMMENT ON FUNCTION memory.register_relationship_type(text, text) IS
     'Adds a word for relationships, or describes it anew. An operator''s.';
@@ -66,7 +66,7 @@ LANGUAGE sql
 BEGIN ATOMIC
     INSERT INTO memory.event_types (name, description)
     VALUES (memory.check_text('name', register_event_type.name), register_event_type.description)
-    ON CONFLICT ON CONSTRAINT event_types_pkey DO UPDATE SET description = excluded.description;
+    ON CONFLICT (name) DO UPDATE SET description = excluded.description;
 END;
 COMMENT ON FUNCTION memory.register_event_type(text, text) IS
     'Adds a word for events, or describes it anew. An operator''s.';
