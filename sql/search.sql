@@ -60,7 +60,7 @@ END;
 COMMENT ON FUNCTION memory.search_nodes(text, text[], integer, boolean, text, text) IS
     'The nodes whose summary or content (its JSON text: keys, values) contains the query, case ignored; fuzzy: is like it by '
     'trigram similarity. Those whose summary does come first, the newest first. An empty query, an unknown context type or '
-    'max_results below 1 is 22023. Reads all the nodes of the user (of the tenant, for a service that names none): some 2 µs '
+    'max_results below 1 is 22023. Reads all the nodes of the user (of the tenant, for a service that names none): some 5 µs '
     'per node, fuzzy some 20.';
 
 SELECT memory.allow('app', 'contains_text', 'is_similar', 'search_nodes');
