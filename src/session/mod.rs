@@ -144,42 +144,33 @@ impl<'a> Session<'a> {
     /// Whether the event is there already, hot or archived: then a retry changes nothing, and revives nothing. What archival
     /// is moving at this instant may be missed, so who holds the session asks the archive again.
     fn has(&self, event: &str) -> bool {
-        const TENANT: i16 = 1;
         let texts = [(2, self.user.as_str()), (3, self.id), (4, event)];
-        let hot = EVENTS.with(catalog::TableName::find).is_some_and(|table| {
-            scan::exists_now(
-                table.oid,
-                table.indexes[0],
-                scan::Key::Owned((TENANT, self.tenant), &texts),
-            )
-        });
-        hot || self.has_archived(event)
+        let key = self.scan_key(&texts);
+        let hot = EVENTS.with(catalog::TableName::find);
+        hot.is_some_and(|table| scan::exists_now(table.oid, table.indexes[0], key)) || self.has_archived(event)
+    }
+
+    /// Holds the session against archival until the transaction ends, if it is there, active, and needs no change.
+    fn hold_as_it_is(&self) -> bool {
+        const STATUS: usize = 5;
+        const LAST_ACTIVITY: usize = 9;
+        const EXPIRES_AT: usize = 10;
+        // A timestamp is a number of microseconds.
+        const MINUTE: i64 = 60_000_000;
+        let now = time::statement();
+        let Some(table) = SESSIONS.with(catalog::TableName::find) else {
+            return false;
+        };
+        let texts = [(2, self.user.as_str()), (3, self.id)];
+        scan::lock_if(table.oid, table.indexes[0], self.scan_key(&texts), |row| {
+            row.get::<&str>(STATUS) == Some("active")
+                && row.get::<i64>(LAST_ACTIVITY).is_some_and(|at| at > now - MINUTE)
+                && row.get::<i64>(EXPIRES_AT).is_none_or(|at| at > now)
+        })
     }
 
     /// Makes sure that the session is there and active, and holds it against archival until the transaction ends.
     fn hold(&self) {
-        const MINUTE: i64 = 60_000_000;
-        const STATUS: usize = 5;
-        const LAST_ACTIVITY: usize = 9;
-        const EXPIRES_AT: usize = 10;
-        let now = time::statement();
-        let held = SESSIONS.with(catalog::TableName::find).is_some_and(|table| {
-            scan::lock_if(
-                table.oid,
-                table.indexes[0],
-                self.scan_key(&[(2, &self.user), (3, self.id)]),
-                |row| {
-                    // A timestamp is a number of microseconds.
-                    let time = |column| row.get::<i64>(column);
-                    row.get::<&str>(STATUS) == Some("active")
-                        && time(LAST_ACTIVITY).is_some_and(|at| at > now - MINUTE)
-                        && time(EXPIRES_AT).is_none_or(|at| at > now)
-                },
-            )
-        });
-        if held {
-            return;
-        }
         loop {
             let found = LOCK.with(|s| {
                 s.write(&self.key(), |rows| {
@@ -258,10 +249,12 @@ fn log_event(
         Some(_) => (check::text("event_id", event_id)?.to_owned(), true),
         None => (new_id(), false),
     };
-    if named && session.has(&id) {
-        return Ok(id);
+    if !session.hold_as_it_is() {
+        if named && session.has(&id) {
+            return Ok(id);
+        }
+        session.hold();
     }
-    session.hold();
     if !named || !session.has_archived(&id) {
         let arguments = session.with([
             id.as_str().into(),
@@ -314,14 +307,19 @@ fn log_events(
     // that of duplicates the first counts.
     events.sort_by(|a, b| a.0.cmp(&b.0));
     events.dedup_by(|later, first| later.0 == first.0);
-    events.retain(|(id, given, ..)| {
-        pgrx::check_for_interrupts!();
-        !given || !session.has(id)
-    });
     if events.is_empty() {
         return Ok(0);
     }
-    session.hold();
+    if !session.hold_as_it_is() {
+        let nothing_new = events.iter().all(|(id, given, ..)| {
+            pgrx::check_for_interrupts!();
+            *given && session.has(id)
+        });
+        if nothing_new {
+            return Ok(0);
+        }
+        session.hold();
+    }
     let mut new = Events::default();
     for (id, given, event_type, time, payload) in events {
         pgrx::check_for_interrupts!();
