@@ -114,8 +114,13 @@ fn a_flood_of_unknown_identifiers_leaves_the_known_ones() {
 #[test]
 fn two_databases_with_the_same_slug_are_two_tenants() {
     let cluster = Cluster::new("twodb");
+    // A copy: the OIDs of the two tables are the same.
+    cluster.create_database("one");
+    cluster
+        .connect("postgres", SUPERUSER)
+        .batch_execute("CREATE DATABASE two TEMPLATE one")
+        .unwrap();
     let mut clients = ["one", "two"].map(|database| {
-        cluster.create_database(database);
         let mut client = cluster.connect(database, SUPERUSER);
         add(&mut client, "acme");
         client
