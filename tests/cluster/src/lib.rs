@@ -14,6 +14,11 @@ use postgres::{Client, Config, NoTls};
 /// The superuser that every cluster is made with.
 pub const SUPERUSER: &str = "postgres";
 
+/// SIGKILL to one process of a server, which may have ended already.
+pub fn kill_process(pid: i32) {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+}
+
 /// How a server is asked to stop.
 #[derive(Clone, Copy, Debug)]
 pub enum Stop {

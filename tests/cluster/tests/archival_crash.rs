@@ -2,7 +2,6 @@
 //! afterwards, in exactly one place.
 
 use std::collections::HashSet;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::thread;
@@ -176,7 +175,7 @@ fn a_crash_of_archival_loses_and_doubles_nothing() {
             for kill in 0..KILLS {
                 let pid = stage.moment(&mut random);
                 if kill % 2 == 0 {
-                    Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap();
+                    cluster::kill_process(pid);
                 } else {
                     stage.cluster.kill();
                     stage.cluster.start();

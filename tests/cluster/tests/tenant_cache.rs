@@ -285,11 +285,11 @@ fn a_restart_and_a_crash_leave_nothing_stale() {
     assert_eq!(source(&mut client, "renamed"), "db-slug");
     // one backend is killed: PostgreSQL starts all others anew, with an empty cache
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
-    let killed = std::process::Command::new("kill")
-        .args(["-9", &pid.to_string()])
-        .status()
-        .unwrap();
-    assert!(killed.success());
+    let mut witness = cluster.connect("app", SUPERUSER);
+    cluster::kill_process(pid);
+    wait_until("the server ends all sessions", Duration::from_secs(30), || {
+        witness.simple_query("").is_err()
+    });
     wait_until("the server is back", Duration::from_secs(30), || {
         cluster
             .config("app", SUPERUSER)
