@@ -18,6 +18,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use super::answer::{self, Answer};
 use super::identifier::Key;
 
 const LINE: usize = 8;
@@ -38,56 +39,9 @@ const SEQUENCE: usize = 0;
 const GENERATION: usize = 1;
 const FILLED: usize = 2;
 const TABLE: usize = 3;
-const KIND: usize = 4;
-const REFERENCED: usize = 5;
-const UUID: usize = 6;
-const KEY: usize = 8;
-const SLUG: usize = 16;
-
-/// What the resolver found for a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// A tenant, found by its slug.
-    BySlug { uuid: [u8; 16], slug: Slug },
-    /// A tenant, found by its UUID.
-    ById { uuid: [u8; 16], slug: Slug },
-    /// A UUID that is no tenant's.
-    UnknownId { uuid: [u8; 16] },
-    /// A text that is no tenant's slug.
-    UnknownSlug,
-}
-
-/// A slug: at most 63 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slug {
-    bytes: [u8; 64],
-    len: u8,
-}
-
-impl Slug {
-    /// None where the text is longer than a slug can be.
-    pub fn new(text: &str) -> Option<Self> {
-        let mut bytes = [0; 64];
-        if text.len() >= bytes.len() {
-            return None;
-        }
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
-        Some(Self {
-            bytes,
-            len: text.len() as u8,
-        })
-    }
-
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
-    }
-}
-
-impl Answer {
-    fn found(&self) -> bool {
-        matches!(self, Self::BySlug { .. } | Self::ById { .. })
-    }
-}
+const REFERENCED: usize = 4;
+const KEY: usize = 5;
+const ANSWER: usize = 13;
 
 /// A table of tenants: database and OID of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,7 +162,7 @@ impl<'a> Cache<'a> {
                     if referenced.load(Ordering::Relaxed) == 0 {
                         referenced.store(1, Ordering::Relaxed);
                     }
-                    return entry.answer();
+                    return Answer::from_words(&entry.answer);
                 }
             }
         }
@@ -238,26 +192,16 @@ impl<'a> Cache<'a> {
         if before != 0 && before != tag {
             self.count(Counter::Evictions);
         }
-        let (kind, uuid, slug) = match answer {
-            Answer::BySlug { uuid, slug } => (1, *uuid, *slug),
-            Answer::ById { uuid, slug } => (2, *uuid, *slug),
-            Answer::UnknownId { uuid } => (3, *uuid, EMPTY),
-            Answer::UnknownSlug => (4, [0; 16], EMPTY),
-        };
-        let uuid = u128::from_be_bytes(uuid);
         let set = |at: usize, value: u64| entry[at].store(value, Ordering::Relaxed);
         set(GENERATION, generation);
         set(FILLED, now_ms);
         set(TABLE, table.word());
-        set(KIND, kind | u64::from(slug.len) << 8);
         set(REFERENCED, 1);
-        set(UUID, (uuid >> 64) as u64);
-        set(UUID + 1, uuid as u64);
         for (i, word) in words.iter().enumerate() {
             set(KEY + i, *word);
         }
-        for (i, chunk) in slug.bytes.as_chunks::<8>().0.iter().enumerate() {
-            set(SLUG + i, u64::from_ne_bytes(*chunk));
+        for (i, word) in answer.to_words().into_iter().enumerate() {
+            set(ANSWER + i, word);
         }
         self.words[TAGS + place].store(tag, Ordering::Relaxed);
         entry[SEQUENCE].store(sequence + 2, Ordering::Release);
@@ -373,47 +317,20 @@ impl<'a> Cache<'a> {
             generation: get(GENERATION),
             filled_ms: get(FILLED),
             table: get(TABLE),
-            kind: get(KIND),
-            uuid: [get(UUID), get(UUID + 1)],
             key: std::array::from_fn(|i| get(KEY + i)),
-            slug: std::array::from_fn(|i| get(SLUG + i)),
+            answer: std::array::from_fn(|i| get(ANSWER + i)),
         };
         fence(Ordering::Acquire);
         (entry[SEQUENCE].load(Ordering::Relaxed) == before).then_some(copy)
     }
 }
 
-const EMPTY: Slug = Slug { bytes: [0; 64], len: 0 };
-
 struct Entry {
     generation: u64,
     filled_ms: u64,
     table: u64,
-    kind: u64,
-    uuid: [u64; 2],
     key: [u64; 8],
-    slug: [u64; 8],
-}
-
-impl Entry {
-    fn answer(&self) -> Option<Answer> {
-        let uuid = (u128::from(self.uuid[0]) << 64 | u128::from(self.uuid[1])).to_be_bytes();
-        let mut bytes = [0; 64];
-        for (chunk, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.slug) {
-            *chunk = word.to_ne_bytes();
-        }
-        let slug = Slug {
-            bytes,
-            len: (self.kind >> 8) as u8,
-        };
-        match self.kind & 0xff {
-            1 => Some(Answer::BySlug { uuid, slug }),
-            2 => Some(Answer::ById { uuid, slug }),
-            3 => Some(Answer::UnknownId { uuid }),
-            4 => Some(Answer::UnknownSlug),
-            _ => None,
-        }
-    }
+    answer: [u64; answer::WORDS],
 }
 
 /// Folded multiplication: the two halves of the 128-bit product, xor-ed (as in wyhash).
@@ -425,6 +342,7 @@ fn mix(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tenant::answer::Slug;
     use crate::tenant::identifier::Identifier;
 
     const T: Table = Table {

@@ -5,6 +5,7 @@
 //! older than the last change; a transaction that changed tenants is prepared and has not ended. Then the table is read
 //! and nothing is published.
 
+mod answer;
 mod cache;
 pub mod identifier;
 mod sql;
@@ -16,7 +17,8 @@ use pgrx::datum::Uuid;
 use crate::config;
 use crate::error::{Error, Result, shown};
 use crate::pg::{catalog, lock, process, scan, shmem, xact};
-use cache::{Answer, Cache, Counter, Slug, Table};
+use answer::{Answer, Slug};
+use cache::{Cache, Counter, Table};
 use identifier::{Identifier, Key};
 
 /// An answer of the resolver, and where it comes from.

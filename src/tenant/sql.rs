@@ -4,7 +4,7 @@ use pgrx::datum::Uuid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::cache::Answer;
+use super::answer::Answer;
 use super::identifier::Identifier;
 use super::{Resolution, cache, changed, id_of, resolve_key, system_tenant};
 use crate::config;
