@@ -125,12 +125,22 @@ impl Cluster {
         script(&["kill", &self.name]);
     }
 
+    /// Where the server's socket is.
+    pub fn socket_directory(&self) -> &str {
+        self.variable("PGHOST")
+    }
+
     /// How to connect to a database as a role, for clients that want to say more.
     pub fn config(&self, database: &str, user: &str) -> Config {
+        self.config_at(5432, database, user)
+    }
+
+    /// The same, for what listens on another port beside the server's socket.
+    pub fn config_at(&self, port: u16, database: &str, user: &str) -> Config {
         let mut config = Config::new();
         config
             .host_path(self.variable("PGHOST"))
-            .port(5432)
+            .port(port)
             .dbname(database)
             .user(user);
         config
