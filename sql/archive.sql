@@ -53,7 +53,14 @@ COMMENT ON COLUMN memory.agent_events_archive.archived_at IS 'When it was last a
 COMMENT ON COLUMN memory.agent_events_archive.created_at IS 'When it was first archived.';
 
 SELECT memory.declare_table('memory.agent_sessions_archive', 'service', '{user_id, session_id, payload}');
-SELECT memory.declare_table('memory.agent_events_archive', 'service', '{user_id, session_id, event_id, payload}');
+SELECT memory.declare_table('memory.agent_events_archive', 'service', '{user_id, session_id, event_id, event_type, payload}');
+SELECT memory.declare_personal('memory.agent_sessions_archive', '{
+    "user_id": "user", "session_id": "pseudonym:session", "id": "pseudonym:archive", "payload": "clear:_tenant",
+    "tenant_id, started_at, last_activity, archived_at, created_at": "keep"}');
+SELECT memory.declare_personal('memory.agent_events_archive', '{
+    "user_id": "user", "session_id": "pseudonym:session", "event_id": "pseudonym:event", "id": "pseudonym:archive",
+    "event_type": "word:event_types", "payload": "clear:_tenant",
+    "tenant_id, occurred_at, archived_at, created_at": "keep"}');
 SELECT memory.allow_table('service', 'SELECT, INSERT, UPDATE, DELETE', 'agent_sessions_archive', 'agent_events_archive');
 
 CREATE FUNCTION memory.archive_session(

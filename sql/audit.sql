@@ -22,7 +22,7 @@ CREATE TABLE memory.audit_log (
 );
 CREATE INDEX audit_log_changed_at_idx ON memory.audit_log USING brin (changed_at);
 COMMENT ON TABLE memory.audit_log IS
-    'Every change of the extension''s tables, however it came. Append-only. One row per row changed; what the extension does in '
+    'Every change of the extension''s tables, however it came. Append-only, but for the redaction of users who were erased. One row per row changed; what the extension does in '
     'bulk (archival, retention, erasure) stands in one row per table, with its count and no images.';
 COMMENT ON COLUMN memory.audit_log.id IS 'In the order of writing; a gap is a transaction that was rolled back.';
 COMMENT ON COLUMN memory.audit_log.changed_at IS 'When.';
@@ -57,6 +57,7 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'audit_append_only';
 COMMENT ON FUNCTION memory.audit_append_only() IS 'Trigger: refuses every change of what has been logged (42501).';
 
+-- Redaction goes past it, by a flag that only the functions of privacy set.
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.audit_log
     FOR EACH STATEMENT EXECUTE FUNCTION memory.audit_append_only();
 COMMENT ON TRIGGER append_only ON memory.audit_log IS 'What has been logged stays.';
@@ -78,6 +79,11 @@ ALTER TABLE memory.audit_log ALTER COLUMN user_id SET STATISTICS 0, ALTER COLUMN
     ALTER COLUMN client_address SET STATISTICS 0, ALTER COLUMN actor_service_name SET STATISTICS 0;
 SELECT pg_catalog.pg_extension_config_dump('memory.audit_log', '');
 SELECT pg_catalog.pg_extension_config_dump(pg_catalog.pg_get_serial_sequence('memory.audit_log', 'id'), '');
+SELECT memory.declare_personal('memory.audit_log', '{
+    "user_id, actor_user_id": "user", "actor_session_id": "pseudonym:session",
+    "row_key, changes, client_address, application_name": "clear",
+    "id, changed_at, transaction_id, tenant_id, operation, table_name, row_count, actor_role, login_role, actor_tenant_id": "keep",
+    "actor_service_name": "keep"}', 'redact');
 SELECT memory.allow_table('auditor', 'SELECT', 'audit_log');
 SELECT memory.allow('auditor', 'audited_tenants');
 

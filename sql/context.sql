@@ -67,6 +67,25 @@ COMMENT ON FUNCTION memory.subject(text, text) IS
     'Internal: the tenant and user that a call with these arguments is about; NULL stands for the context''s. Somebody else than the '
     'context allows is 42501, an unknown tenant P0002, no user 22004.';
 
+CREATE FUNCTION memory.writer(tenant text, user_id text, OUT tenant_id uuid, OUT subject_id text) RETURNS record
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'writer_subject';
+COMMENT ON FUNCTION memory.writer(text, text) IS
+    'Internal: subject(), for what stores: waits while the user is erased or anonymised, and holds both off until the transaction '
+    'ends.';
+
+CREATE FUNCTION memory.held_user(tenant_id uuid, user_id text) RETURNS text
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'held_user';
+COMMENT ON FUNCTION memory.held_user(uuid, text) IS
+    'Internal: the user, held as by writer(). The audit asks it of every row that is written.';
+
+CREATE FUNCTION memory.hold_own() RETURNS trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'hold_own';
+COMMENT ON FUNCTION memory.hold_own() IS
+    'Trigger, before a statement: holds the context''s user as writer() does, before any row is locked.';
+
 CREATE FUNCTION memory.scope(
     tenant text, user_id text, OUT tenant_id uuid, OUT user_low text, OUT user_high text
 ) RETURNS record
@@ -107,5 +126,5 @@ COMMENT ON FUNCTION memory.revoke_access(regrole) IS
     'Takes every profile from a role, and every privilege on the schema''s objects. A superuser''s.';
 
 SELECT memory.allow('app', 'current_tenant_id', 'current_user_id', 'current_session_id', 'current_service_name',
-    'service_tenant_id', 'context_user_low', 'context_user_high', 'subject', 'scope');
+    'service_tenant_id', 'context_user_low', 'context_user_high', 'subject', 'scope', 'writer');
 SELECT memory.allow('service', 'set_security_context', 'clear_security_context');

@@ -114,6 +114,17 @@ SELECT memory.declare_table('memory.nodes', 'user',
     '{user_id, session_id, content, summary, tags, metadata, entity_id, entity_type, entity_system}');
 SELECT memory.declare_table('memory.relationships', 'user', '{user_id, metadata}');
 SELECT memory.declare_table('memory.user_metadata', 'user', '{user_id, metadata}');
+SELECT memory.declare_personal('memory.nodes', '{
+    "user_id": "user", "node_id": "pseudonym:node", "session_id": "pseudonym:session", "entity_id": "pseudonym:entity",
+    "entity_type": "pseudonym:entity_type", "entity_system": "pseudonym:entity_system", "context_type": "word:context_types",
+    "content, summary, tags, metadata": "clear",
+    "tenant_id, base_relevance, tier, valid_from, valid_to, expires_at, created_at, updated_at, last_accessed, access_count": "keep"}');
+SELECT memory.declare_personal('memory.relationships', '{
+    "user_id": "user", "id": "pseudonym:relationship", "from_node_id, to_node_id": "pseudonym:node",
+    "relationship_type": "word:relationship_types", "metadata": "clear",
+    "tenant_id, strength, valid_from, valid_to, created_at": "keep"}');
+SELECT memory.declare_personal('memory.user_metadata',
+    '{"user_id": "user", "metadata": "clear", "tenant_id, created_at, updated_at": "keep"}');
 SELECT memory.allow_table('app', 'SELECT, INSERT, UPDATE, DELETE', 'nodes', 'relationships', 'user_metadata');
 
 -- Internal helpers, each one statement's part.
@@ -238,7 +249,7 @@ COMMENT ON FUNCTION memory.list_nodes(text[], text[], integer, text, text) IS
 CREATE FUNCTION memory.delete_nodes(node_ids uuid[], tenant text DEFAULT NULL, user_id text DEFAULT NULL) RETURNS bigint
 LANGUAGE sql
 BEGIN ATOMIC
-    SELECT FROM memory.subject(delete_nodes.tenant, delete_nodes.user_id);
+    SELECT FROM memory.writer(delete_nodes.tenant, delete_nodes.user_id);
     SELECT n.node_id
     FROM memory.subject(delete_nodes.tenant, delete_nodes.user_id) AS s
     JOIN memory.nodes AS n ON n.tenant_id = s.tenant_id AND n.user_id = s.subject_id
@@ -261,7 +272,7 @@ CREATE FUNCTION memory.end_node(
 ) RETURNS void
 LANGUAGE sql
 BEGIN ATOMIC
-    SELECT FROM memory.subject(end_node.tenant, end_node.user_id);
+    SELECT FROM memory.writer(end_node.tenant, end_node.user_id);
     WITH ended AS (
         UPDATE memory.nodes AS n SET valid_to = memory.check_end(n.valid_from, end_node.valid_to), updated_at = now()
         FROM memory.subject(end_node.tenant, end_node.user_id) AS s
@@ -278,7 +289,7 @@ COMMENT ON FUNCTION memory.end_node(uuid, timestamptz, text, text) IS
 CREATE FUNCTION memory.touch_nodes(node_ids uuid[], tenant text DEFAULT NULL, user_id text DEFAULT NULL) RETURNS bigint
 LANGUAGE sql
 BEGIN ATOMIC
-    SELECT FROM memory.subject(touch_nodes.tenant, touch_nodes.user_id);
+    SELECT FROM memory.writer(touch_nodes.tenant, touch_nodes.user_id);
     SELECT n.node_id
     FROM memory.subject(touch_nodes.tenant, touch_nodes.user_id) AS s
     JOIN memory.nodes AS n ON n.tenant_id = s.tenant_id AND n.user_id = s.subject_id
@@ -325,7 +336,7 @@ CREATE FUNCTION memory.end_relationship(
 ) RETURNS void
 LANGUAGE sql
 BEGIN ATOMIC
-    SELECT FROM memory.subject(end_relationship.tenant, end_relationship.user_id);
+    SELECT FROM memory.writer(end_relationship.tenant, end_relationship.user_id);
     WITH ended AS (
         UPDATE memory.relationships AS r SET valid_to = memory.check_end(r.valid_from, end_relationship.valid_to)
         FROM memory.subject(end_relationship.tenant, end_relationship.user_id) AS s
@@ -434,7 +445,7 @@ LANGUAGE sql
 BEGIN ATOMIC
     INSERT INTO memory.user_metadata AS m (tenant_id, user_id, metadata)
     SELECT s.tenant_id, s.subject_id, memory.check_object('metadata', set_user_metadata.metadata)
-    FROM memory.subject(set_user_metadata.tenant, set_user_metadata.user_id) AS s
+    FROM memory.writer(set_user_metadata.tenant, set_user_metadata.user_id) AS s
     ON CONFLICT (tenant_id, user_id) DO UPDATE SET metadata = m.metadata || excluded.metadata, updated_at = now()
     RETURNING m.metadata;
 END;

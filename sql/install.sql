@@ -77,3 +77,41 @@ COMMENT ON FUNCTION memory.declare_table(regclass, text, text[], text) IS
     'Internal, at installation: makes a table one of the extension''s. reach user: rows of the context''s user, of all users '
     'for a service; service: rows of the context''s tenant, for a service only; shared: no row-level security. '
     'It gets row-level security, audit triggers, no statistics on free_text columns, and a place in pg_dump (rows by filter).';
+
+-- What each column of a table with users' data holds of a user, declared beside the table: the statements of export, erasure and
+-- anonymising are made from it.
+CREATE TABLE memory.personal_columns (
+    relation text COLLATE "C" NOT NULL,
+    column_name text COLLATE "C" NOT NULL,
+    treatment text COLLATE "C" NOT NULL
+        CHECK (treatment ~ '^(keep|user|clear|clear:_tenant|pseudonym:[a-z_]+|word(:[a-z_]+)?)$'),
+    erasure text COLLATE "C" NOT NULL CHECK (erasure IN ('delete', 'redact')),
+    PRIMARY KEY (relation, column_name)
+);
+COMMENT ON TABLE memory.personal_columns IS
+    'What each column of a table with users'' data holds of a user, and so how it is exported, erased and anonymised. Constant.';
+COMMENT ON COLUMN memory.personal_columns.relation IS 'The table, in schema memory.';
+COMMENT ON COLUMN memory.personal_columns.column_name IS 'The column.';
+COMMENT ON COLUMN memory.personal_columns.treatment IS
+    'When a user is anonymised. keep: stays (times, counts, words of a CHECK list, the tenant). user: becomes the user''s pseudonym where '
+    'it names the user; the rows of a user are those where one such column does. pseudonym:kind: one pseudonym per value, the same in '
+    'every column of the kind. word:table: stays where it is a word of that vocabulary (word: of none) or the column''s default, else a pseudonym per '
+    'value. clear: NULL, or empty where it may not be NULL; clear:_tenant: an object of which the key _tenant stays.';
+COMMENT ON COLUMN memory.personal_columns.erasure IS
+    'When a user is erased: delete the rows, or redact them, which is to anonymise them.';
+
+CREATE FUNCTION memory.declare_personal(relation regclass, treatments jsonb, erasure text DEFAULT 'delete') RETURNS void
+LANGUAGE sql
+BEGIN ATOMIC
+    INSERT INTO memory.personal_columns (relation, column_name, treatment, erasure)
+    SELECT c.relname, a.attname, t.treatment, declare_personal.erasure
+    FROM jsonb_each_text(declare_personal.treatments) AS t (columns, treatment)
+    CROSS JOIN regexp_split_to_table(t.columns, ', ') AS named (name)
+    JOIN pg_catalog.pg_class AS c ON c.oid = declare_personal.relation
+    -- A name that is no column is NULL, which the table refuses.
+    LEFT JOIN pg_catalog.pg_attribute AS a
+        ON a.attrelid = c.oid AND a.attname = named.name AND a.attnum > 0 AND NOT a.attisdropped;
+END;
+COMMENT ON FUNCTION memory.declare_personal(regclass, jsonb, text) IS
+    'Internal, at installation: declares what columns hold of a user. treatments: {"column, column": "treatment"}, as '
+    'personal_columns says.';

@@ -93,6 +93,16 @@ SELECT memory.declare_table('memory.sessions', 'user', '{user_id, session_id, pa
 SELECT memory.declare_table('memory.events', 'user', '{user_id, session_id, event_id, payload}');
 SELECT memory.declare_table('memory.preferences', 'user', '{user_id, preferences}');
 SELECT memory.declare_table('memory.navigation', 'user', '{user_id, path}');
+SELECT memory.declare_personal('memory.sessions', '{
+    "user_id": "user", "session_id, parent_session_id": "pseudonym:session", "mode": "word", "metadata": "clear",
+    "tenant_id, status, started_at, last_activity, expires_at, ended_at": "keep"}');
+SELECT memory.declare_personal('memory.events', '{
+    "user_id": "user", "session_id": "pseudonym:session", "event_id": "pseudonym:event", "event_type": "word:event_types",
+    "payload": "clear", "tenant_id, occurred_at, created_at": "keep"}');
+SELECT memory.declare_personal('memory.preferences',
+    '{"user_id": "user", "preferences": "clear", "tenant_id, updated_at": "keep"}');
+SELECT memory.declare_personal('memory.navigation',
+    '{"user_id": "user", "id": "pseudonym:navigation", "path": "clear", "tenant_id, visited_at": "keep"}');
 SELECT memory.allow_table('app', 'SELECT, INSERT, UPDATE, DELETE', 'sessions', 'events', 'preferences', 'navigation');
 
 CREATE FUNCTION memory.save_session(
@@ -105,7 +115,7 @@ BEGIN ATOMIC
     SELECT s.tenant_id, s.subject_id, memory.check_text('session_id', save_session.session_id),
         memory.check_object('metadata', save_session.metadata), memory.check_text('mode', save_session.mode),
         save_session.parent_session_id, statement_timestamp() + memory.check_interval('ttl', save_session.ttl)
-    FROM memory.subject(save_session.tenant, save_session.user_id) AS s
+    FROM memory.writer(save_session.tenant, save_session.user_id) AS s
     ON CONFLICT (tenant_id, user_id, session_id) DO UPDATE SET
         metadata = t.metadata || excluded.metadata,
         mode = CASE WHEN excluded.mode = 'simple' THEN t.mode ELSE excluded.mode END,
@@ -145,7 +155,7 @@ BEGIN ATOMIC
     WITH ended AS (
         UPDATE memory.sessions AS t
         SET status = 'ended', ended_at = coalesce(t.ended_at, statement_timestamp()), last_activity = statement_timestamp()
-        FROM memory.subject(end_session.tenant, end_session.user_id) AS s
+        FROM memory.writer(end_session.tenant, end_session.user_id) AS s
         WHERE t.tenant_id = s.tenant_id AND t.user_id = s.subject_id
             AND t.session_id = memory.check_text('session_id', end_session.session_id)
             AND (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
@@ -229,7 +239,7 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO memory.preferences AS t (tenant_id, user_id, preferences)
     SELECT s.tenant_id, s.subject_id, memory.check_object('preferences', set_preferences.preferences)
-    FROM memory.subject(set_preferences.tenant, set_preferences.user_id) AS s
+    FROM memory.writer(set_preferences.tenant, set_preferences.user_id) AS s
     ON CONFLICT (tenant_id, user_id) DO UPDATE
         SET preferences = t.preferences || excluded.preferences, updated_at = excluded.updated_at
     RETURNING t.preferences;
@@ -252,7 +262,7 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO memory.navigation (tenant_id, user_id, path)
     SELECT s.tenant_id, s.subject_id, memory.check_text('path', record_navigation.path)
-    FROM memory.subject(record_navigation.tenant, record_navigation.user_id) AS s;
+    FROM memory.writer(record_navigation.tenant, record_navigation.user_id) AS s;
     DELETE FROM memory.navigation AS t
     USING (
         SELECT n.tenant_id, n.user_id, n.id

@@ -8,6 +8,7 @@ CREATE TABLE memory.security_violations (
     tenant_id uuid NOT NULL,
     user_id text COLLATE "C",
     service_name text COLLATE "C",
+    named_user_id text COLLATE "C",
     actor_role text COLLATE "C" NOT NULL,
     login_role text COLLATE "C" NOT NULL,
     client_address inet,
@@ -23,6 +24,8 @@ COMMENT ON COLUMN memory.security_violations.detail IS 'What was tried.';
 COMMENT ON COLUMN memory.security_violations.tenant_id IS 'The context''s tenant; all zero without a context.';
 COMMENT ON COLUMN memory.security_violations.user_id IS 'The context''s user.';
 COMMENT ON COLUMN memory.security_violations.service_name IS 'The context''s service.';
+COMMENT ON COLUMN memory.security_violations.named_user_id IS
+    'The user of the context''s tenant that was named, if one was. A user is named here or in user_id, never in detail.';
 COMMENT ON COLUMN memory.security_violations.actor_role IS 'The role that tried it, as SET ROLE says.';
 COMMENT ON COLUMN memory.security_violations.login_role IS 'The role that logged in.';
 COMMENT ON COLUMN memory.security_violations.client_address IS 'The client''s address; NULL over a Unix socket.';
@@ -35,8 +38,12 @@ COMMENT ON POLICY auditors ON memory.security_violations IS 'An auditor reads th
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.security_violations
     FOR EACH STATEMENT EXECUTE FUNCTION memory.audit_append_only();
 COMMENT ON TRIGGER append_only ON memory.security_violations IS 'What has been recorded stays.';
-ALTER TABLE memory.security_violations ALTER COLUMN user_id SET STATISTICS 0, ALTER COLUMN detail SET STATISTICS 0,
+ALTER TABLE memory.security_violations ALTER COLUMN user_id SET STATISTICS 0,
+    ALTER COLUMN named_user_id SET STATISTICS 0, ALTER COLUMN detail SET STATISTICS 0,
     ALTER COLUMN service_name SET STATISTICS 0, ALTER COLUMN client_address SET STATISTICS 0,
     ALTER COLUMN application_name SET STATISTICS 0;
 SELECT pg_catalog.pg_extension_config_dump('memory.security_violations', '');
+SELECT memory.declare_personal('memory.security_violations', '{
+    "user_id, named_user_id": "user", "client_address, application_name": "clear",
+    "id, occurred_at, kind, detail, tenant_id, service_name, actor_role, login_role, pid": "keep"}', 'redact');
 SELECT memory.allow_table('auditor', 'SELECT', 'security_violations');

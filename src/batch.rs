@@ -3,7 +3,7 @@
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 
 use crate::check;
-use crate::context::{self, Reach};
+use crate::context::{self, Reach, hold};
 use crate::error::{Error, Result, shown};
 use crate::pg::jsonb::{Container, Jsonb, Value};
 use crate::pg::time;
@@ -43,7 +43,7 @@ pub fn elements<'a>(argument: &'static str, batch: Option<Jsonb<'a>>) -> Result<
     root.elements().enumerate().map(element).collect()
 }
 
-/// Whose each element of a batch is: one tenant's, of the user that the element names, else of the call's.
+/// Whose each element of a batch that is stored is: one tenant's, of the user that the element names, else of the call's.
 pub struct Subjects<'a> {
     call: Named<'a>,
     tenant: Option<[u8; 16]>,
@@ -73,7 +73,7 @@ impl<'a> Subjects<'a> {
             element.text("user_id")?.or(self.call.1),
         );
         if self.last.as_ref().is_none_or(|(last, _)| *last != named) {
-            let subject = context::subject(named.0, named.1, Reach::User).map_err(|error| element.locate(error))?;
+            let subject = hold::writer(named.0, named.1, Reach::User).map_err(|error| element.locate(error))?;
             if *self.tenant.get_or_insert(subject.tenant) != subject.tenant {
                 return Err(element.wrong("tenant", "is another than before: a batch is one tenant's"));
             }

@@ -9,6 +9,7 @@ mod context;
 mod error;
 mod graph;
 mod pg;
+mod privacy;
 mod search;
 mod session;
 mod tenant;
@@ -30,7 +31,8 @@ extension_sql_file!("../sql/session.sql", name = "session", requires = ["vocabul
 extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["session"]);
 extension_sql_file!("../sql/graph.sql", name = "graph", requires = ["archive"]);
 extension_sql_file!("../sql/search.sql", name = "search", requires = ["graph"]);
-extension_sql_file!("../sql/close.sql", name = "close", requires = ["search"], finalize);
+extension_sql_file!("../sql/privacy.sql", name = "privacy", requires = ["search"]);
+extension_sql_file!("../sql/close.sql", name = "close", requires = ["privacy"], finalize);
 
 /// Runs once per process that loads the library; once in the postmaster with shared_preload_libraries.
 #[pg_guard]

@@ -6,8 +6,10 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde::Serialize;
 
+use crate::context::hold;
 use crate::pg::spi::{Statement, unwrap};
 use crate::pg::{autonomous, process, role};
+use crate::tenant::identifier::parse_uuid;
 
 /// What was refused.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +41,8 @@ pub struct Who {
     pub tenant_id: Option<String>,
     pub user_id: Option<String>,
     pub service_name: Option<String>,
+    /// The user that was named, of the same tenant.
+    pub named_user_id: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -59,10 +63,10 @@ thread_local! {
     static INSERT: Statement = const {
         Statement::new(
             "INSERT INTO memory.security_violations
-                 (kind, detail, tenant_id, user_id, service_name, actor_role, login_role, client_address,
+                 (kind, detail, tenant_id, user_id, service_name, named_user_id, actor_role, login_role, client_address,
                   application_name, pid)
              SELECT r.kind, r.detail, coalesce(r.tenant_id, '00000000-0000-0000-0000-000000000000'), r.user_id,
-                    r.service_name, r.actor_role, r.login_role, r.client_address, r.application_name, r.pid
+                    r.service_name, r.named_user_id, r.actor_role, r.login_role, r.client_address, r.application_name, r.pid
              FROM jsonb_populate_record(NULL::memory.security_violations, $1) r",
             &[pg_sys::JSONBOID],
         )
@@ -99,12 +103,29 @@ pub fn record(violation: Violation, detail: &str, who: Who) {
     }
 }
 
+/// A user who is being erased at this instant is not named: the erasure may have read the table already. Nobody waits, because
+/// the erasure may be waiting for whoever waits for this worker.
+fn leave_out_the_erased(row: &mut serde_json::Value) {
+    let text = |row: &serde_json::Value, name: &str| row[name].as_str().map(str::to_owned);
+    let Some(tenant) = text(row, "tenant_id").and_then(|tenant| parse_uuid(tenant.as_bytes())) else {
+        return;
+    };
+    for name in ["user_id", "named_user_id"] {
+        if text(row, name).is_some_and(|user| !hold::try_share(&tenant, &user)) {
+            row[name] = serde_json::Value::Null;
+            row["client_address"] = serde_json::Value::Null;
+            row["application_name"] = serde_json::Value::Null;
+        }
+    }
+}
+
 /// The background worker that writes one violation.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn record_violation(argument: pg_sys::Datum) {
     autonomous::perform(argument, |payload| {
-        let row = serde_json::from_slice(payload).expect("what record() wrote");
+        let mut row: serde_json::Value = serde_json::from_slice(payload).expect("what record() wrote");
+        leave_out_the_erased(&mut row);
         INSERT.with(|statement| statement.write(&[pgrx::JsonB(row).into()], |_| ()));
     });
 }

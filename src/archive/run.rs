@@ -13,6 +13,7 @@ use pgrx::prelude::*;
 use super::{or_raise, stamp};
 use crate::audit;
 use crate::check;
+use crate::context::hold;
 use crate::error::Result;
 use crate::pg::spi::{Statement, unwrap};
 use crate::raw_function;
@@ -131,15 +132,25 @@ struct Batch {
 }
 
 impl Batch {
-    /// Locks what is to be moved.
+    /// Locks what is to be moved. A session of a user who is being erased stays behind: waiting with its row locked would be a
+    /// deadlock.
     fn take(idle_for: Interval, batch_size: i32) -> Self {
         TAKE.with(|s| {
             s.write(&[idle_for.into(), batch_size.into()], |rows| {
                 let mut batch = Self::default();
                 for row in rows {
-                    batch.tenants.extend(unwrap(row.get::<Uuid>(1)));
-                    batch.users.extend(unwrap(row.get::<String>(2)));
-                    batch.sessions.extend(unwrap(row.get::<String>(3)));
+                    let key = (
+                        unwrap(row.get::<Uuid>(1)),
+                        unwrap(row.get::<String>(2)),
+                        unwrap(row.get::<String>(3)),
+                    );
+                    if let (Some(tenant), Some(user), Some(session)) = key
+                        && hold::try_share(tenant.as_bytes(), &user)
+                    {
+                        batch.tenants.push(tenant);
+                        batch.users.push(user);
+                        batch.sessions.push(session);
+                    }
                 }
                 batch
             })

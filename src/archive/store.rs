@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use super::{or_raise, stamp};
 use crate::batch::{self, Element};
 use crate::check;
-use crate::context::{self, check_user_id};
+use crate::context::{self, check_user_id, hold};
 use crate::error::{Result, Situation};
 use crate::pg::call::Call;
 use crate::pg::jsonb::Jsonb;
@@ -279,6 +279,9 @@ impl<'a, R: Record<'a>> Batch<'a, R> {
     /// Writes everything, tenant by tenant.
     fn store(self, always: bool) -> Result<Written> {
         context::require_service()?;
+        for (tenant, user, ..) in self.records.keys() {
+            hold::share(tenant, user);
+        }
         let mut written = Written::default();
         let mut rest = self.records.into_iter().peekable();
         while let Some(((tenant, ..), _)) = rest.peek() {

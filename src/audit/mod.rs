@@ -10,6 +10,7 @@ mod statement;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::thread::LocalKey;
 
 use pgrx::datum::{DatumWithOid, Uuid};
 use pgrx::pg_sys;
@@ -25,20 +26,31 @@ type Statements = (u64, HashMap<(pg_sys::Oid, Kind), Rc<spi::Kept>>);
 
 thread_local! {
     static IN_BULK: Cell<bool> = const { Cell::new(false) };
+    static REDACTING: Cell<bool> = const { Cell::new(false) };
     /// The kept statements, and the relation-cache epoch they were made in.
     static STATEMENTS: RefCell<Statements> = RefCell::default();
 }
 
 /// Runs what the extension does in bulk: the log gets counts, no images.
 pub fn in_bulk<R>(work: impl FnOnce() -> R) -> R {
-    struct Before(bool);
+    with(&IN_BULK, work)
+}
+
+/// Runs what takes from the audit log, or from the violations: retention and redaction, nothing else.
+pub fn redacting<R>(work: impl FnOnce() -> R) -> R {
+    with(&REDACTING, work)
+}
+
+/// Runs `work` while the flag stands.
+fn with<R>(flag: &'static LocalKey<Cell<bool>>, work: impl FnOnce() -> R) -> R {
+    struct Before(&'static LocalKey<Cell<bool>>, bool);
     impl Drop for Before {
         // Also while an error unwinds.
         fn drop(&mut self) {
-            IN_BULK.set(self.0);
+            self.0.set(self.1);
         }
     }
-    let _before = Before(IN_BULK.replace(true));
+    let _before = Before(flag, flag.replace(true));
     work()
 }
 
@@ -61,6 +73,8 @@ fn log(trigger: &Trigger) {
         in_bulk: IN_BULK.get(),
         single: rows == 1,
     };
+    // The entry names the user who did it: that user too is held.
+    context::hold::share_own();
     let context = context::current();
     let text = |value: Option<&'static String>| value.map(String::as_str);
     let arguments: [DatumWithOid<'_>; 8] = [
@@ -95,7 +109,7 @@ fn log(trigger: &Trigger) {
 
 raw_function!(audit_append_only, pg_finfo_audit_append_only, |call| {
     let trigger = Trigger::of(call);
-    if !role::is_restoring() {
+    if !role::is_restoring() && !REDACTING.get() {
         Error::not_allowed(
             "the audit log is append-only",
             "Retention and redaction are the only ways to take from it: memory.set_retention_policy('audit_log', …).",

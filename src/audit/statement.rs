@@ -68,21 +68,25 @@ pub fn build(columns: &[Column], kind: Kind) -> String {
     } else {
         format!("coalesce({}, {no_tenant})", value(tenant))
     };
-    let user = if has("user_id") {
-        value("user_id")
-    } else {
-        "NULL".to_owned()
+    // Whoever writes a row holds its user against erasure (see context::hold).
+    let user = match (has("tenant_id"), has("user_id"), row) {
+        (_, false, _) => "NULL".to_owned(),
+        (false, ..) | (.., "") => value("user_id"),
+        _ => format!("memory.held_user({}, {})", value("tenant_id"), value("user_id")),
     };
     let counted = in_bulk || operation == Operation::Truncate;
     let (user, key, changes, count) = if counted {
         let count = if operation == Operation::Truncate {
-            "0"
+            "0".to_owned()
+        } else if operation == Operation::Insert && user.contains('(') {
+            // What is updated or deleted in bulk, an erasure finds by itself, and waits for.
+            format!("count({user})")
         } else {
-            "count(*)"
+            "count(*)".to_owned()
         };
         ("NULL".to_owned(), "NULL".to_owned(), "NULL".to_owned(), count)
     } else {
-        (user, key(columns, &value), changes(columns, operation), "1")
+        (user, key(columns, &value), changes(columns, operation), "1".to_owned())
     };
     let group = if counted && operation != Operation::Truncate {
         " GROUP BY 1"

@@ -178,6 +178,13 @@ fn declare_table(
              COMMENT ON TRIGGER {name} ON {table} IS 'Writes memory.audit_log.'"
         ));
     }
+    if reach == "user" {
+        spi::run(&format!(
+            "CREATE TRIGGER hold BEFORE INSERT OR UPDATE OR DELETE ON {table}
+                 FOR EACH STATEMENT EXECUTE FUNCTION memory.hold_own();
+             COMMENT ON TRIGGER hold ON {table} IS 'Waits while the user is erased.'"
+        ));
+    }
     let (table, filter) = (pgrx::spi::quote_literal(&table), pgrx::spi::quote_literal(filter));
     spi::run(&format!("SELECT pg_extension_config_dump({table}::regclass, {filter})"));
     Ok(())

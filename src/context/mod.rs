@@ -6,6 +6,7 @@
 //! stands no assignment is taken over, whatever resets the setting.
 
 pub mod access;
+pub mod hold;
 mod sql;
 
 use std::cell::Cell;
@@ -275,17 +276,31 @@ pub fn serving<R>(tenant: [u8; 16], work: impl FnOnce() -> R) -> Result<R> {
 
 /// Records a security violation by whoever the context names; the caller raises its error afterwards.
 pub fn record_violation(violation: Violation, detail: &str) {
-    let who = current().map(|context| Who {
-        tenant_id: Some(uuid::Uuid::from_bytes(context.tenant).to_string()),
-        user_id: context.user.clone(),
-        service_name: context.service.clone(),
-    });
-    violation::record(violation, detail, who.unwrap_or_default());
+    record_violation_about(violation, detail, None);
+}
+
+/// The same, about a user of the context's tenant: named beside the detail, never in it, so that erasing the user finds the name.
+pub fn record_violation_about(violation: Violation, detail: &str, named_user: Option<&str>) {
+    let mut who = current()
+        .map(|context| Who {
+            tenant_id: Some(uuid::Uuid::from_bytes(context.tenant).to_string()),
+            user_id: context.user.clone(),
+            service_name: context.service.clone(),
+            named_user_id: None,
+        })
+        .unwrap_or_default();
+    who.named_user_id = named_user.map(str::to_owned);
+    violation::record(violation, detail, who);
 }
 
 fn another(violation: Violation, argument: &str, value: &str) -> Error {
     let message = format!("{argument} {} is not the context's", shown(value));
-    record_violation(violation, &message);
+    match violation {
+        Violation::OtherUser => {
+            record_violation_about(violation, "user_id is not the context's", Some(value));
+        }
+        _ => record_violation(violation, &message),
+    }
     Error::not_allowed(
         message,
         "Leave the argument out, or have a service set another context.",

@@ -14,7 +14,7 @@ use super::check_unit;
 use super::content::{self, Entity};
 use crate::batch::{self, Element, Subjects};
 use crate::check;
-use crate::context::{self, Reach};
+use crate::context::{self, Reach, hold};
 use crate::error::{Error, Result, shown};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::spi::{Statement, unwrap};
@@ -213,7 +213,7 @@ fn store_node(
     tenant: Option<&str>,
     user_id: Option<&str>,
 ) -> std::result::Result<Uuid, ErrorReport> {
-    let subject = context::subject(tenant, user_id, Reach::User)?;
+    let subject = hold::writer(tenant, user_id, Reach::User)?;
     let tag = |tag: Option<String>| check::needed("an element of tags", tag);
     let given = Given {
         content: check::object("content", content)?,

@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 use super::check_unit;
 use crate::batch::{self, Element, Subjects};
 use crate::check;
-use crate::context::{self, Reach};
+use crate::context::{Reach, hold};
 use crate::error::{Error, Result};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::spi::{Statement, unwrap};
@@ -183,7 +183,7 @@ fn store_relationship(
     tenant: Option<&str>,
     user_id: Option<&str>,
 ) -> std::result::Result<Uuid, ErrorReport> {
-    let subject = context::subject(tenant, user_id, Reach::User)?;
+    let subject = hold::writer(tenant, user_id, Reach::User)?;
     let kind = check::text("relationship_type", relationship_type)?;
     Vocabulary::Relationship.check(kind)?;
     let key = Key {

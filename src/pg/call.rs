@@ -47,6 +47,11 @@ impl Call {
         unsafe { (*self.0).context }
     }
 
+    /// The call, for what else in pg/ answers it.
+    pub(super) fn info(&self) -> pg_sys::FunctionCallInfo {
+        self.0
+    }
+
     /// The text argument's bytes; None where it is NULL. They live as long as the call.
     pub fn text(&self, argument: usize) -> Option<&[u8]> {
         // SAFETY: the function is declared with a text argument at this place; detoasting returns a valid varlena
@@ -75,6 +80,22 @@ impl Call {
             let argument = (*self.0).args.as_slice(argument + 1)[argument];
             T::from_datum(argument.value, argument.isnull)
         }
+    }
+
+    /// A uuid argument; None where it is NULL.
+    pub fn uuid_argument(&self, argument: usize) -> Option<[u8; 16]> {
+        // SAFETY: the function is declared with a uuid argument at this place: a pointer to 16 bytes.
+        unsafe {
+            let argument = (*self.0).args.as_slice(argument + 1)[argument];
+            (!argument.isnull).then(|| *argument.value.cast_mut_ptr::<[u8; 16]>())
+        }
+    }
+
+    /// Answers an argument as it came.
+    pub fn same(&self, argument: usize) -> pg_sys::Datum {
+        // SAFETY: the call's own struct; the function is declared to return the argument's type.
+        let argument = unsafe { (*self.0).args.as_slice(argument + 1)[argument] };
+        if argument.isnull { self.null() } else { argument.value }
     }
 
     /// Answers a value of the declared type.

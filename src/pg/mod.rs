@@ -12,6 +12,7 @@ pub mod lock;
 pub mod process;
 pub mod role;
 pub mod rows;
+pub mod rows_out;
 pub mod scan;
 pub mod shmem;
 pub mod slot;

@@ -22,6 +22,13 @@ pub fn session_is_superuser() -> bool {
     unsafe { pg_sys::superuser_arg(pg_sys::GetSessionUserId()) }
 }
 
+/// Whether the role that SET ROLE names, else the one that logged in, is a superuser; a SECURITY DEFINER function does not
+/// change it.
+pub fn outer_is_superuser() -> bool {
+    // SAFETY: a cached catalog lookup.
+    unsafe { pg_sys::superuser_arg(pg_sys::GetOuterUserId()) }
+}
+
 /// The name of the role that SET ROLE names, else of the one that logged in; a SECURITY DEFINER function does not change it.
 pub fn outer_name() -> String {
     // SAFETY: reads backend-local state.

@@ -15,7 +15,7 @@ use pgrx::prelude::*;
 use crate::archive;
 use crate::batch;
 use crate::check;
-use crate::context::{self, Reach};
+use crate::context::{Reach, hold};
 use crate::error::Result;
 use crate::pg::catalog;
 use crate::pg::jsonb::Jsonb;
@@ -111,7 +111,7 @@ thread_local! {
 
 impl<'a> Session<'a> {
     fn of(id: Option<&'a str>, tenant: Option<&str>, user: Option<&str>) -> Result<Self> {
-        let subject = context::subject(tenant, user, Reach::User)?;
+        let subject = hold::writer(tenant, user, Reach::User)?;
         Ok(Self {
             tenant: subject.tenant,
             user: subject.user.unwrap_or_default(),

@@ -6,14 +6,17 @@ SET search_path = pg_catalog, pg_temp;
 CREATE TEMP TABLE tables_of_all (name text PRIMARY KEY, audited boolean, why text);
 INSERT INTO tables_of_all VALUES
     ('projects', true, 'groups tenants'), ('tenants', true, 'the tenants'), ('access_grants', true, 'roles'),
-    ('profile_privileges', false, 'constant'), ('context_types', true, 'words for all'), ('event_types', true, 'words for all'),
+    ('profile_privileges', false, 'constant'), ('personal_columns', false, 'constant'), ('context_types', true, 'words for all'), ('event_types', true, 'words for all'),
     ('relationship_types', true, 'words for all'),
     ('audit_log', false, 'is the audit'), ('security_violations', false, 'is an audit');
 -- Functions that run as their owner, each for a reason.
 CREATE TEMP TABLE definers (signature text PRIMARY KEY, why text);
 INSERT INTO definers VALUES
     ('memory.audit_change()', 'nobody else has INSERT on the log'),
-    ('memory.run_archival(interval,integer)', 'an operator moves what it may not read');
+    ('memory.run_archival(interval,integer)', 'an operator moves what it may not read'),
+    ('memory.export_user_data(text,text)', 'reads the audit log for the service of its tenant'),
+    ('memory.erase_user_data(text,text)', 'redacts the audit log for the service of its tenant'),
+    ('memory.anonymize_user_data(text,text)', 'redacts the audit log for the service of its tenant');
 -- Columns of text, jsonb and the like that may have statistics: words from a list, names that the extension gives.
 CREATE TEMP TABLE words (col text PRIMARY KEY);
 INSERT INTO words VALUES
@@ -21,7 +24,8 @@ INSERT INTO words VALUES
     ('profile_privileges.privileges'), ('audit_log.operation'), ('audit_log.table_name'), ('audit_log.actor_role'),
     ('audit_log.login_role'), ('security_violations.kind'), ('security_violations.actor_role'),
     ('security_violations.login_role'), ('context_types.name'), ('event_types.name'), ('relationship_types.name'),
-    ('events.event_type'), ('agent_events_archive.event_type'), ('sessions.status'), ('nodes.context_type'), ('nodes.tier'),
+    ('personal_columns.relation'), ('personal_columns.column_name'), ('personal_columns.treatment'), ('personal_columns.erasure'),
+    ('events.event_type'), ('sessions.status'), ('nodes.context_type'), ('nodes.tier'),
     ('relationships.relationship_type');
 
 CREATE TEMP VIEW relations AS
@@ -105,7 +109,7 @@ CREATE TEMP VIEW the_security_definers_are_these AS
     WHERE prosecdef AND NOT coalesce(proconfig, '{}') @> '{"search_path=pg_catalog, pg_temp"}';
 CREATE TEMP VIEW member_tables_are_dumped AS
     SELECT relname::text AS breaks FROM relations AS c
-    WHERE relkind IN ('r', 'p', 'S') AND relname <> 'profile_privileges'
+    WHERE relkind IN ('r', 'p', 'S') AND relname NOT IN ('profile_privileges', 'personal_columns')
         AND EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
         AND NOT c.oid = ANY ((SELECT extconfig FROM pg_extension WHERE extname = 'memory_ext')::oid[]);
 CREATE TEMP VIEW everything_in_the_schema_is_a_member AS
@@ -158,6 +162,20 @@ CREATE TEMP VIEW no_plpgsql AS
 CREATE TEMP VIEW sql_functions_are_bound_when_created AS
     SELECT p.oid::regprocedure::text AS breaks FROM functions AS p JOIN pg_language AS l ON l.oid = prolang
     WHERE lanname = 'sql' AND prosqlbody IS NULL;
+CREATE TEMP VIEW what_a_column_holds_of_a_user_is_declared AS
+    SELECT c.relname || '.' || a.attname AS breaks FROM relations AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.relkind IN ('r', 'p') AND NOT EXISTS (
+        SELECT FROM memory.personal_columns AS p WHERE p.relation = c.relname AND p.column_name = a.attname
+    ) AND EXISTS (SELECT FROM pg_attribute AS u WHERE u.attrelid = c.oid AND u.attname ~ 'user_id$' AND NOT u.attisdropped)
+    -- and every column that names a user says so; no identity, text or object is kept that is not a word of a list
+    UNION ALL SELECT relation || '.' || column_name || ' is no ' || treatment FROM memory.personal_columns
+    WHERE (treatment = 'user') <> (column_name ~ 'user_id$')
+    UNION ALL SELECT relation || '.' || column_name || ' is kept' FROM memory.personal_columns
+    JOIN pg_attribute ON attrelid = ('memory.' || quote_ident(relation))::regclass AND attname = column_name
+    WHERE treatment = 'keep' AND atttypid IN ('text'::regtype, 'jsonb'::regtype, 'text[]'::regtype, 'bytea'::regtype, 'inet'::regtype)
+        AND relation || '.' || column_name NOT IN (SELECT col FROM words)
+        -- what services and the extension call themselves and each other
+        AND relation || '.' || column_name NOT IN ('audit_log.actor_service_name', 'security_violations.service_name', 'security_violations.detail');
 CREATE TEMP VIEW user_ids_are_in_c_order AS
     SELECT relname || '.' || attname AS breaks FROM relations AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
     WHERE relkind IN ('r', 'p') AND attname ~ 'user_id$' AND NOT (atttypid = 'text'::regtype AND attcollation = 'pg_catalog."C"'::regcollation);
@@ -168,7 +186,8 @@ CREATE TEMP VIEW tenant_and_user_are_the_last_arguments AS
     ) AS args
     WHERE ('tenant' = ANY (names) OR 'user_id' = ANY (names)) AND NOT (names[n - 1:] = '{tenant,user_id}' AND pronargdefaults >= 2)
         -- who is asking, and the archive, in their own order; a function about a whole tenant
-        AND proname NOT IN ('set_security_context', 'subject', 'scope', 'archive_scope', 'archive_session', 'archive_event') AND NOT (names[n] = 'tenant' AND pronargdefaults >= 1 AND NOT 'user_id' = ANY (names));
+        AND proname NOT IN ('set_security_context', 'subject', 'scope', 'writer', 'held_user', 'archive_scope', 'archive_session', 'archive_event', 'export_user_data',
+            'erase_user_data', 'anonymize_user_data') AND NOT (names[n] = 'tenant' AND pronargdefaults >= 1 AND NOT 'user_id' = ANY (names));
 CREATE TEMP VIEW views_ask_as_their_caller AS
     SELECT relname::text AS breaks FROM relations
     WHERE relkind = 'm' OR relkind = 'v' AND NOT coalesce(reloptions, '{}') && '{security_invoker=true,security_invoker=on,security_invoker=1}';

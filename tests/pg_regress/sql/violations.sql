@@ -22,7 +22,7 @@ SELECT memory.subject(NULL, 'bob');
 ROLLBACK;
 RESET SESSION AUTHORIZATION;
 
-SELECT kind, detail, user_id, actor_role, login_role, client_address, pid = pg_backend_pid() AS this_process,
+SELECT kind, detail, user_id, named_user_id, actor_role, login_role, client_address, pid = pg_backend_pid() AS this_process,
        tenant_id = memory.tenant_id('violation-a') AS known_tenant
 FROM memory.security_violations WHERE login_role = 'violation_service' ORDER BY occurred_at;
 

@@ -1,0 +1,87 @@
+//! A set-returning function that answers with the rows of a statement: they go from the executor into the answer, past Rust,
+//! and to disk where they pass work_mem.
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use std::ffi::CString;
+
+use super::call::Call;
+use super::spi::PinnedPath;
+
+#[repr(C)]
+struct Receiver {
+    base: pg_sys::DestReceiver,
+    rows: *mut pg_sys::Tuplestorestate,
+}
+
+/// With which snapshot a statement runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Snapshot {
+    /// The calling statement's; it only reads.
+    Caller,
+    /// One of this instant; it may write.
+    Now,
+}
+
+/// Runs a statement that is made at run time, for once; its rows are the call's answer.
+/// Their columns have the types that the function is declared to return, else PostgreSQL raises an error.
+pub fn answer(call: Call, snapshot: Snapshot, sql: &str, arguments: &[DatumWithOid<'_>]) -> pg_sys::Datum {
+    let _pinned = PinnedPath::new();
+    let sql = CString::new(sql).expect("no NUL");
+    // SAFETY: a version-1 function's call, which says where a materialised answer goes or is refused; the tuplestore and its
+    // descriptor are made in the caller's memory, before SPI has its own. The parameters are alive while the statement runs, and as
+    // many as it names; the receiver outlives it. A SQL error unwinds.
+    unsafe {
+        let info = call.info();
+        pg_sys::InitMaterializedSRF(info, 0);
+        let result = (*info).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+        let mut receiver = Receiver {
+            base: pg_sys::DestReceiver {
+                receiveSlot: Some(receive),
+                rStartup: Some(start_up),
+                rShutdown: Some(nothing),
+                rDestroy: Some(nothing),
+                // Neither DestNone nor DestSPI: those mean something to SPI.
+                mydest: pg_sys::CommandDest::DestTuplestore,
+            },
+            rows: (*result).setResult,
+        };
+        Spi::connect(|_client| {
+            let mut types: Vec<pg_sys::Oid> = arguments.iter().map(|argument| argument.oid()).collect();
+            let plan = pg_sys::SPI_prepare(sql.as_ptr(), types.len() as i32, types.as_mut_ptr());
+            assert!(!plan.is_null(), "SPI could not prepare the statement");
+            let list = pg_sys::makeParamList(arguments.len() as i32);
+            let parameters = (*list).params.as_mut_slice(arguments.len());
+            for (parameter, argument) in parameters.iter_mut().zip(arguments) {
+                let datum = argument.datum();
+                parameter.isnull = datum.is_none();
+                parameter.value = datum.map_or(pg_sys::Datum::null(), |datum| datum.sans_lifetime());
+                parameter.pflags = pg_sys::PARAM_FLAG_CONST as u16;
+                parameter.ptype = argument.oid();
+            }
+            let options = pg_sys::SPIExecuteOptions {
+                params: list,
+                read_only: snapshot == Snapshot::Caller,
+                dest: (&raw mut receiver).cast(),
+                ..Default::default()
+            };
+            let code = pg_sys::SPI_execute_plan_extended(plan, &options);
+            assert!(code == pg_sys::SPI_OK_SELECT as i32, "SPI: {code}");
+        });
+    }
+    call.null()
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, receiver: *mut pg_sys::DestReceiver) -> bool {
+    // SAFETY: the executor passes a filled slot and the receiver that it was given; the tuplestore copies the row.
+    unsafe { pg_sys::tuplestore_puttupleslot((*receiver.cast::<Receiver>()).rows, slot) }
+    true
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn start_up(_receiver: *mut pg_sys::DestReceiver, _operation: i32, _row: pg_sys::TupleDesc) {}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn nothing(_receiver: *mut pg_sys::DestReceiver) {}

@@ -1,0 +1,299 @@
+//! The statements of export, erasure and anonymising, made from what is declared of each column.
+//!
+//! Each is one statement over all tables, so one snapshot holds for all of it, and keys change under foreign keys: PostgreSQL checks
+//! these when the statement ends. $1 is the tenant, $2 the user. The key of the pseudonyms is made inside the statement and never
+//! leaves it.
+
+/// A column, as it is declared.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Quoted for SQL.
+    pub name: String,
+    pub kind: Kind,
+    pub nullable: bool,
+    /// The expression of its default.
+    pub default: Option<String>,
+    pub treatment: Treatment,
+}
+
+/// What a pseudonym or an empty value looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Uuid,
+    Jsonb,
+    Array,
+    /// Of this one only NULL is empty.
+    Other,
+}
+
+/// What becomes of a column when its user is anonymised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Treatment {
+    Keep,
+    User,
+    Clear,
+    /// An object of which one key stays.
+    ClearBut(String),
+    /// The kind of what it identifies.
+    Pseudonym(String),
+    /// The vocabulary, if it has one: a table of words, quoted.
+    Word(Option<String>),
+}
+
+/// What becomes of a table's rows when their user is erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Erasure {
+    Delete,
+    Redact,
+}
+
+/// A table with users' data.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// In schema memory, quoted for SQL.
+    pub name: String,
+    /// The same as a literal.
+    pub literal: String,
+    pub erasure: Erasure,
+    pub columns: Vec<Column>,
+}
+
+impl Kind {
+    /// By the name that format_type() gives.
+    pub fn of(type_name: &str) -> Self {
+        match type_name {
+            "text" => Self::Text,
+            "uuid" => Self::Uuid,
+            "jsonb" => Self::Jsonb,
+            name if name.ends_with("[]") => Self::Array,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Treatment {
+    /// As personal_columns says it.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text.split_once(':') {
+            None => match text {
+                "keep" => Self::Keep,
+                "user" => Self::User,
+                "clear" => Self::Clear,
+                "word" => Self::Word(None),
+                _ => return None,
+            },
+            Some(("clear", key)) => Self::ClearBut(key.to_owned()),
+            Some(("pseudonym", kind)) => Self::Pseudonym(kind.to_owned()),
+            Some(("word", vocabulary)) => Self::Word(Some(vocabulary.to_owned())),
+            Some(_) => return None,
+        })
+    }
+}
+
+impl Column {
+    /// The new value of a row that is anonymised; None where it stays.
+    fn anonymised(&self) -> Option<String> {
+        let old = format!("t.{}", self.name);
+        let pseudonym = |kind: &str| {
+            let digest = format!("sha256(k.key || convert_to('{kind}:' || {old}, 'UTF8'))");
+            match self.kind {
+                Kind::Uuid => format!("encode(substr({digest}, 1, 16), 'hex')::uuid"),
+                _ => format!("'anon-' || encode(substr({digest}, 1, 16), 'hex')"),
+            }
+        };
+        let empty = match self.kind {
+            _ if self.nullable => "NULL",
+            Kind::Jsonb | Kind::Array => "'{}'",
+            _ => "''",
+        };
+        Some(match &self.treatment {
+            Treatment::Keep => return None,
+            Treatment::User => format!("CASE WHEN {old} = $2 THEN {} ELSE {old} END", pseudonym("user")),
+            Treatment::Clear => empty.to_owned(),
+            Treatment::ClearBut(key) => format!("jsonb_build_object('{key}', {old} -> '{key}')"),
+            Treatment::Pseudonym(kind) => pseudonym(kind),
+            Treatment::Word(vocabulary) => {
+                let mut stays: Vec<String> = self
+                    .default
+                    .iter()
+                    .map(|default| format!("{old} = ({default})"))
+                    .collect();
+                if let Some(table) = vocabulary {
+                    stays.push(format!("EXISTS (SELECT FROM memory.{table} AS w WHERE w.name = {old})"));
+                }
+                let kind = vocabulary.as_deref().unwrap_or("word");
+                if stays.is_empty() {
+                    pseudonym(kind)
+                } else {
+                    format!(
+                        "CASE WHEN {} THEN {old} ELSE {} END",
+                        stays.join(" OR "),
+                        pseudonym(kind)
+                    )
+                }
+            }
+        })
+    }
+}
+
+impl Table {
+    /// Which rows are the user's.
+    fn condition(&self) -> String {
+        let users: Vec<String> = self
+            .columns
+            .iter()
+            .filter(|column| column.treatment == Treatment::User)
+            .map(|column| format!("t.{} = $2", column.name))
+            .collect();
+        format!("t.tenant_id = $1 AND ({})", users.join(" OR "))
+    }
+
+    fn update(&self) -> String {
+        let set: Vec<String> = self
+            .columns
+            .iter()
+            .filter_map(|column| Some(format!("{} = {}", column.name, column.anonymised()?)))
+            .collect();
+        format!(
+            "UPDATE memory.{} AS t SET {} FROM k WHERE {} RETURNING 1",
+            self.name,
+            set.join(", "),
+            self.condition()
+        )
+    }
+
+    fn delete(&self) -> String {
+        format!(
+            "DELETE FROM memory.{} AS t WHERE {} RETURNING 1",
+            self.name,
+            self.condition()
+        )
+    }
+}
+
+/// Every row of the user: table, row as jsonb.
+pub fn export(tables: &[Table]) -> String {
+    let parts: Vec<String> = tables
+        .iter()
+        .map(|table| {
+            format!(
+                "SELECT {}::text, to_jsonb(t) FROM memory.{} AS t WHERE {}",
+                table.literal,
+                table.name,
+                table.condition()
+            )
+        })
+        .collect();
+    parts.join(" UNION ALL ")
+}
+
+/// Anonymises; gives table, rows.
+pub fn anonymise(tables: &[Table]) -> String {
+    of_all(tables, Table::update)
+}
+
+/// Erases; gives table, rows.
+pub fn erase(tables: &[Table]) -> String {
+    of_all(tables, |table| match table.erasure {
+        Erasure::Delete => table.delete(),
+        Erasure::Redact => table.update(),
+    })
+}
+
+fn of_all(tables: &[Table], change: impl Fn(&Table) -> String) -> String {
+    let mut changes = Vec::new();
+    let mut counts = Vec::new();
+    for (i, table) in tables.iter().enumerate() {
+        changes.push(format!("c{i} AS ({})", change(table)));
+        counts.push(format!("({i}, {}::text, (SELECT count(*) FROM c{i}))", table.literal));
+    }
+    // 244 random bits.
+    format!(
+        "WITH k AS MATERIALIZED (SELECT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) AS key), {}
+         SELECT v.relation, v.changed FROM (VALUES {}) AS v (place, relation, changed) ORDER BY v.place",
+        changes.join(", "),
+        counts.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, kind: Kind, nullable: bool, treatment: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            kind,
+            nullable,
+            default: None,
+            treatment: Treatment::parse(treatment).unwrap(),
+        }
+    }
+
+    fn anonymised(kind: Kind, nullable: bool, treatment: &str) -> Option<String> {
+        column("c", kind, nullable, treatment).anonymised()
+    }
+
+    #[test]
+    fn a_treatment_says_what_becomes_of_a_column() {
+        assert_eq!(anonymised(Kind::Text, false, "keep"), None);
+        for (kind, nullable, empty) in [
+            (Kind::Jsonb, false, "'{}'"),
+            (Kind::Array, false, "'{}'"),
+            (Kind::Text, false, "''"),
+            (Kind::Text, true, "NULL"),
+            (Kind::Other, true, "NULL"),
+        ] {
+            assert_eq!(anonymised(kind, nullable, "clear").as_deref(), Some(empty));
+        }
+        let word = anonymised(Kind::Text, false, "word:event_types").unwrap();
+        assert!(
+            word.starts_with("CASE WHEN EXISTS (SELECT FROM memory.event_types AS w"),
+            "{word}"
+        );
+        assert!(
+            anonymised(Kind::Uuid, false, "pseudonym:node")
+                .unwrap()
+                .ends_with("::uuid")
+        );
+        assert!(Treatment::parse("gone").is_none() && Treatment::parse("keep:x").is_none());
+    }
+
+    #[test]
+    fn the_same_id_gets_one_pseudonym_in_every_column_of_its_kind() {
+        let inner = |name, kind| {
+            let text = column(name, Kind::Text, true, kind).anonymised().unwrap();
+            text.replace(&format!("t.{name}"), "t.x")
+        };
+        assert_eq!(
+            inner("session_id", "pseudonym:session"),
+            inner("parent_session_id", "pseudonym:session")
+        );
+        assert_ne!(inner("a", "pseudonym:session"), inner("a", "pseudonym:event"));
+    }
+
+    #[test]
+    fn a_row_is_the_users_where_one_of_its_user_columns_says_so() {
+        let table = Table {
+            name: "audit_log".to_owned(),
+            literal: "'audit_log'".to_owned(),
+            erasure: Erasure::Redact,
+            columns: vec![
+                column("user_id", Kind::Text, true, "user"),
+                column("actor_user_id", Kind::Text, true, "user"),
+            ],
+        };
+        assert_eq!(
+            table.condition(),
+            "t.tenant_id = $1 AND (t.user_id = $2 OR t.actor_user_id = $2)"
+        );
+        assert!(erase(std::slice::from_ref(&table)).contains("UPDATE memory.audit_log"));
+        let deleted = Table {
+            erasure: Erasure::Delete,
+            ..table
+        };
+        assert!(erase(std::slice::from_ref(&deleted)).contains("DELETE FROM memory.audit_log"));
+        assert!(anonymise(&[deleted]).contains("UPDATE memory.audit_log"));
+    }
+}
