@@ -51,7 +51,7 @@ COMMENT ON COLUMN memory.nodes.entity_type IS 'content''s entity_type.';
 COMMENT ON COLUMN memory.nodes.entity_system IS 'content''s entity_system: where the id is unique.';
 COMMENT ON COLUMN memory.nodes.valid_from IS 'From when on it holds.';
 COMMENT ON COLUMN memory.nodes.valid_to IS 'Until when it holds, itself excluded; NULL: no end.';
-COMMENT ON COLUMN memory.nodes.expires_at IS 'From then on it is unseen (nothing removes it yet); NULL: never.';
+COMMENT ON COLUMN memory.nodes.expires_at IS 'From then on it is unseen, and clean_expired() removes it; NULL: never.';
 COMMENT ON COLUMN memory.nodes.created_at IS 'When it was first stored.';
 COMMENT ON COLUMN memory.nodes.updated_at IS 'When it was last stored or ended.';
 COMMENT ON COLUMN memory.nodes.last_accessed IS 'When it was last stored or touched.';

@@ -8,8 +8,10 @@ mod config;
 mod context;
 mod error;
 mod graph;
+mod hold;
 mod pg;
 mod privacy;
+mod retention;
 mod search;
 mod session;
 mod tenant;
@@ -27,12 +29,14 @@ extension_sql_file!("../sql/context.sql", name = "context", requires = ["check"]
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["context"]);
 extension_sql_file!("../sql/violation.sql", name = "violation", requires = ["audit"]);
 extension_sql_file!("../sql/vocabulary.sql", name = "vocabulary", requires = ["violation"]);
-extension_sql_file!("../sql/session.sql", name = "session", requires = ["vocabulary"]);
+extension_sql_file!("../sql/hold.sql", name = "hold", requires = ["vocabulary"]);
+extension_sql_file!("../sql/session.sql", name = "session", requires = ["hold"]);
 extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["session"]);
 extension_sql_file!("../sql/graph.sql", name = "graph", requires = ["archive"]);
 extension_sql_file!("../sql/search.sql", name = "search", requires = ["graph"]);
 extension_sql_file!("../sql/privacy.sql", name = "privacy", requires = ["search"]);
-extension_sql_file!("../sql/close.sql", name = "close", requires = ["privacy"], finalize);
+extension_sql_file!("../sql/retention.sql", name = "retention", requires = ["privacy"]);
+extension_sql_file!("../sql/close.sql", name = "close", requires = ["retention"], finalize);
 
 /// Runs once per process that loads the library; once in the postmaster with shared_preload_libraries.
 #[pg_guard]

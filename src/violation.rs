@@ -22,6 +22,8 @@ pub enum Violation {
     SealedContext,
     /// An archive call named a tenant that does not exist.
     UnknownTenant,
+    /// Something of a user under legal hold was to be removed.
+    HeldDeletion,
 }
 
 impl Violation {
@@ -31,6 +33,7 @@ impl Violation {
             Self::OtherUser => "other_user",
             Self::SealedContext => "sealed_context",
             Self::UnknownTenant => "unknown_tenant",
+            Self::HeldDeletion => "held_deletion",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Rows are written in the order of their keys, sessions before events, so that two batches wait for each other but do not
 //! deadlock.
 
-mod run;
+pub mod run;
 mod store;
 
 use crate::context::{self, Reach};

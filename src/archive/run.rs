@@ -5,6 +5,7 @@
 //! the lock. All of it is one transaction: a crash leaves it all, or nothing. (Under REPEATABLE READ an event that the
 //! snapshot does not see makes the cascade of the last DELETE fail with 40001.)
 
+use std::thread::LocalKey;
 use std::time::Instant;
 
 use pgrx::datum::{DatumWithOid, Interval, Uuid};
@@ -33,6 +34,15 @@ macro_rules! over {
     };
 }
 
+/// The sessions that have expired; the first condition is the index's.
+macro_rules! expired {
+    () => {
+        "(least(s.expires_at, CASE WHEN s.status = 'ended' THEN coalesce(s.ended_at, s.last_activity) END)
+              <= statement_timestamp()
+          AND s.expires_at <= statement_timestamp())"
+    };
+}
+
 /// The keys of the batch, as a table.
 macro_rules! batch {
     () => {
@@ -50,6 +60,16 @@ thread_local! {
                 " LIMIT $2 FOR UPDATE SKIP LOCKED"),
             &[pg_sys::INTERVALOID, pg_sys::INT4OID],
         )
+    };
+    static TAKE_EXPIRED: Statement = const {
+        Statement::new(
+            concat!("SELECT s.tenant_id, s.user_id, s.session_id FROM memory.sessions s WHERE ", expired!(),
+                " LIMIT $1 FOR UPDATE SKIP LOCKED"),
+            &[pg_sys::INT4OID],
+        )
+    };
+    static MORE_EXPIRED: Statement = const {
+        Statement::new(concat!("SELECT EXISTS (SELECT FROM memory.sessions s WHERE ", expired!(), ")"), &[])
     };
     static MORE: Statement = const {
         Statement::new(
@@ -134,9 +154,9 @@ struct Batch {
 impl Batch {
     /// Locks what is to be moved. A session of a user who is being erased stays behind: waiting with its row locked would be a
     /// deadlock.
-    fn take(idle_for: Interval, batch_size: i32) -> Self {
-        TAKE.with(|s| {
-            s.write(&[idle_for.into(), batch_size.into()], |rows| {
+    fn take(which: &'static LocalKey<Statement>, arguments: &[DatumWithOid<'_>]) -> Self {
+        which.with(|s| {
+            s.write(arguments, |rows| {
                 let mut batch = Self::default();
                 for row in rows {
                     let key = (
@@ -192,25 +212,40 @@ impl Batch {
     }
 }
 
-struct Outcome {
-    sessions: i64,
-    events: i64,
-    more: bool,
+/// What a batch moved.
+pub struct Outcome {
+    pub sessions: i64,
+    pub events: i64,
+    pub more: bool,
+}
+
+impl Outcome {
+    fn of(batch: &Batch, batch_size: i32, more: impl FnOnce() -> Option<bool>) -> Result<Self> {
+        let sessions = batch.sessions.len();
+        let events = if sessions == 0 { 0 } else { batch.store()? };
+        Ok(Self {
+            sessions: sessions as i64,
+            events,
+            // After a batch that is not full, what is left is in use: calling again at once would find it so again.
+            more: sessions == batch_size as usize && more() == Some(true),
+        })
+    }
 }
 
 fn run(idle_for: Option<Interval>, batch_size: Option<i32>) -> Result<Outcome> {
     let idle_for = check::interval("idle_for", check::needed("idle_for", idle_for)?)?;
     let batch_size = check::positive("batch_size", batch_size)?;
-    let batch = Batch::take(idle_for, batch_size);
-    let sessions = batch.sessions.len();
-    let events = if sessions == 0 { 0 } else { batch.store()? };
-    // After a batch that is not full, what is left is in use: calling again at once would find it so again.
-    let more = sessions == batch_size as usize
-        && MORE.with(|s| s.read(&[idle_for.into()], |row| unwrap(row.first().get_one::<bool>()))) == Some(true);
-    Ok(Outcome {
-        sessions: sessions as i64,
-        events,
-        more,
+    let batch = Batch::take(&TAKE, &[idle_for.into(), batch_size.into()]);
+    Outcome::of(&batch, batch_size, || {
+        MORE.with(|s| s.read(&[idle_for.into()], |row| unwrap(row.first().get_one())))
+    })
+}
+
+/// As run_archival, but of the expired sessions alone. The caller has checked `batch_size`.
+pub fn run_expired(batch_size: i32) -> Result<Outcome> {
+    let batch = Batch::take(&TAKE_EXPIRED, &[batch_size.into()]);
+    Outcome::of(&batch, batch_size, || {
+        MORE_EXPIRED.with(|s| s.read(&[], |row| unwrap(row.first().get_one())))
     })
 }
 

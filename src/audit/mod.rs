@@ -109,7 +109,8 @@ fn log(trigger: &Trigger) {
 
 raw_function!(audit_append_only, pg_finfo_audit_append_only, |call| {
     let trigger = Trigger::of(call);
-    if !role::is_restoring() && !REDACTING.get() {
+    let allowed = REDACTING.get() && trigger.operation() != Operation::Truncate;
+    if !role::is_restoring() && !allowed {
         Error::not_allowed(
             "the audit log is append-only",
             "Retention and redaction are the only ways to take from it: memory.set_retention_policy('audit_log', …).",

@@ -17,10 +17,10 @@ use crate::pg::lock::{self, Mode};
 use crate::raw_function;
 
 /// So many users in each are let wait when one of them is erased; so many locks, of 6,400 by default, a batch may take.
-const STRIPES: u32 = 256;
+pub const STRIPES: u32 = 256;
 
 /// FNV-1a: a few nanoseconds, and the same in every backend.
-fn stripe(tenant: &[u8; 16], user: &[u8]) -> u32 {
+pub fn stripe(tenant: &[u8; 16], user: &[u8]) -> u32 {
     let hash = tenant.iter().chain(user).fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
     });

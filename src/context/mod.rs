@@ -218,12 +218,17 @@ pub fn subject(tenant: Option<&str>, user: Option<&str>, reach: Reach) -> Result
     })
 }
 
+/// The error of whoever may not do without a context.
+pub fn no_context() -> Error {
+    Error::not_allowed(
+        "there is no security context",
+        "A service sets it: SELECT memory.set_security_context('<tenant>', '<user>').",
+    )
+}
+
 fn without_context(tenant: Option<[u8; 16]>, user: Option<&str>) -> Result<Subject> {
     if !role::is_superuser() {
-        return Err(Error::not_allowed(
-            "there is no security context",
-            "A service sets it: SELECT memory.set_security_context('<tenant>', '<user>').",
-        ));
+        return Err(no_context());
     }
     let missing = |argument: &str| {
         Error::missing(

@@ -71,6 +71,13 @@ impl TableName {
     }
 }
 
+/// A table of the schema `memory` by its name; InvalidOid where there is none.
+pub fn relation_named(table: &str) -> pg_sys::Oid {
+    let name = std::ffi::CString::new(table).unwrap_or_default();
+    // SAFETY: catalog lookups inside a transaction; a missing name gives InvalidOid.
+    unsafe { pg_sys::get_relname_relid(name.as_ptr(), pg_sys::get_namespace_oid(c"memory".as_ptr(), true)) }
+}
+
 /// This database.
 pub fn database() -> pg_sys::Oid {
     // SAFETY: set when the backend connects, never changed.

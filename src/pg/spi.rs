@@ -66,6 +66,12 @@ impl Kept {
     }
 }
 
+/// Writes by a statement that is made at run time and planned for this one run; `sql` names its schemas.
+pub fn write_once<R>(sql: &str, args: &[DatumWithOid<'_>], then: impl FnOnce(SpiTupleTable<'_>) -> R) -> R {
+    let _pinned = PinnedPath::new();
+    Spi::connect_mut(|client| then(unwrap(client.update(sql, None, args))))
+}
+
 /// Runs a statement that is made at run time (DDL); `sql` quotes its own names.
 pub fn run(sql: &str) {
     let _pinned = PinnedPath::new();

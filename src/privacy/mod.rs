@@ -1,7 +1,7 @@
 //! Export, erasure and anonymising of a user (sql/privacy.sql).
 //!
 //! Protocol: the legal hold is asked first, where its refusal is recorded under the user's name; then the user is held alone, which
-//! waits for every writer that is there (context::hold); the hold is asked again; only then comes the one statement, whose snapshot is newer
+//! waits for every writer that is there (context::hold; no legal hold is placed meanwhile); only then comes the one statement, whose snapshot is newer
 //! than the wait. So what was committed before is seen, and what comes later waits.
 
 mod plan;
@@ -98,7 +98,9 @@ fn change(call: Call, statement: fn(&[Table]) -> String) -> Result<pg_sys::Datum
             "BEGIN ISOLATION LEVEL READ COMMITTED.",
         ));
     }
-    hold::alone(&subject.tenant, subject.user.as_deref().unwrap_or_default());
+    let user = subject.user.as_deref().unwrap_or_default();
+    crate::hold::check(subject.tenant, user)?;
+    hold::alone(&subject.tenant, user);
     let sql = statement(&tables());
     Ok(audit::redacting(|| {
         audit::in_bulk(|| rows_out::answer(call, Snapshot::Now, &sql, &arguments(&subject)))

@@ -16,7 +16,17 @@ INSERT INTO definers VALUES
     ('memory.run_archival(interval,integer)', 'an operator moves what it may not read'),
     ('memory.export_user_data(text,text)', 'reads the audit log for the service of its tenant'),
     ('memory.erase_user_data(text,text)', 'redacts the audit log for the service of its tenant'),
-    ('memory.anonymize_user_data(text,text)', 'redacts the audit log for the service of its tenant');
+    ('memory.anonymize_user_data(text,text)', 'redacts the audit log for the service of its tenant'),
+    ('memory.place_legal_hold(text,text,text)', 'an operator has no context'),
+    ('memory.lift_legal_hold(uuid)', 'an operator has no context'),
+    ('memory.list_legal_holds(text)', 'an operator has no context'),
+    ('memory.set_retention_policy(text,interval,text,text)', 'an operator has no context'),
+    ('memory.drop_retention_policy(text,text)', 'an operator has no context'),
+    ('memory.list_retention_policies()', 'an operator has no context'),
+    ('memory.apply_retention(boolean,integer)', 'an operator removes what it may not read'),
+    ('memory.clean_expired(integer)', 'an operator removes what it may not read'),
+    ('memory.archive_old_audit_logs(integer)', 'nobody else has DELETE on the log'),
+    ('memory.cleanup_old_nodes(text,integer,text)', 'redacts the log');
 -- Columns of text, jsonb and the like that may have statistics: words from a list, names that the extension gives.
 CREATE TEMP TABLE words (col text PRIMARY KEY);
 INSERT INTO words VALUES
@@ -26,7 +36,8 @@ INSERT INTO words VALUES
     ('security_violations.login_role'), ('context_types.name'), ('event_types.name'), ('relationship_types.name'),
     ('personal_columns.relation'), ('personal_columns.column_name'), ('personal_columns.treatment'), ('personal_columns.erasure'),
     ('events.event_type'), ('sessions.status'), ('nodes.context_type'), ('nodes.tier'),
-    ('relationships.relationship_type');
+    ('relationships.relationship_type'), ('legal_holds.placed_by'), ('legal_holds.lifted_by'),
+    ('retention_policies.data_class'), ('retention_policies.action');
 
 CREATE TEMP VIEW relations AS
     SELECT c.*, a.attnum AS tenant_column, u.attnum AS user_column
@@ -187,7 +198,11 @@ CREATE TEMP VIEW tenant_and_user_are_the_last_arguments AS
     WHERE ('tenant' = ANY (names) OR 'user_id' = ANY (names)) AND NOT (names[n - 1:] = '{tenant,user_id}' AND pronargdefaults >= 2)
         -- who is asking, and the archive, in their own order; a function about a whole tenant
         AND proname NOT IN ('set_security_context', 'subject', 'scope', 'writer', 'held_user', 'archive_scope', 'archive_session', 'archive_event', 'export_user_data',
-            'erase_user_data', 'anonymize_user_data') AND NOT (names[n] = 'tenant' AND pronargdefaults >= 1 AND NOT 'user_id' = ANY (names));
+            'erase_user_data', 'anonymize_user_data',
+            -- about one user, by a name that is needed
+            'check_hold', 'place_legal_hold', 'cleanup_old_nodes',
+            -- a tenant''s policy, in the contract''s order
+            'set_retention_policy') AND NOT (names[n] = 'tenant' AND pronargdefaults >= 1 AND NOT 'user_id' = ANY (names));
 CREATE TEMP VIEW views_ask_as_their_caller AS
     SELECT relname::text AS breaks FROM relations
     WHERE relkind = 'm' OR relkind = 'v' AND NOT coalesce(reloptions, '{}') && '{security_invoker=true,security_invoker=on,security_invoker=1}';

@@ -1,0 +1,102 @@
+//! Legal holds: whose data may not be removed.
+//!
+//! Protocol: who removes something of a user shares the user's number (one of `STRIPES`, as in context::hold but apart from those) until its
+//! transaction ends, then looks for holds, as of that instant; who places a hold has the number alone. So a hold waits for the removals that
+//! are under way, and from its COMMIT on nothing that is held is removed.
+
+use pgrx::datum::Uuid;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::check;
+use crate::context::hold::{STRIPES, stripe};
+use crate::context::{self, Reach};
+use crate::error::{Error, Result, shown};
+use crate::pg::catalog::TableName;
+use crate::pg::lock::{self, Mode};
+use crate::pg::spi::{Statement, unwrap};
+use crate::pg::{role, scan};
+use crate::violation::Violation;
+
+thread_local! {
+    static PLACE: Statement = const {
+        Statement::new(
+            "INSERT INTO memory.legal_holds (tenant_id, user_id, reason, placed_by) VALUES ($1, $2, $3, $4) RETURNING hold_id",
+            &[pg_sys::UUIDOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TEXTOID],
+        )
+    };
+    static HOLDS: TableName = const {
+        TableName::new(c"legal_holds", [c"legal_holds_standing_idx", c"legal_holds_standing_idx"])
+    };
+}
+
+fn number(tenant: &[u8; 16], user: &str) -> u32 {
+    STRIPES + stripe(tenant, user.as_bytes())
+}
+
+/// Whether a hold stands at this instant.
+fn stands(tenant: [u8; 16], user: &str) -> bool {
+    const TENANT: i16 = 1;
+    const USER: i16 = 2;
+    HOLDS.with(TableName::find).is_some_and(|table| {
+        let user = [(USER, user)];
+        scan::exists_now(table.oid, table.indexes[0], scan::Key::Owned((TENANT, tenant), &user))
+    })
+}
+
+/// Whether something of the user may be removed in this transaction; for jobs, which wait for nobody: false also while a hold is
+/// being placed.
+pub fn allows(tenant: [u8; 16], user: &str) -> bool {
+    lock::try_number(number(&tenant, user), Mode::Shared) && !stands(tenant, user)
+}
+
+/// Refuses to remove what is held, and records that it was tried. The caller has checked tenant and user.
+pub fn check(tenant: [u8; 16], user: &str) -> Result<()> {
+    lock::number(number(&tenant, user), Mode::Shared);
+    if !stands(tenant, user) {
+        return Ok(());
+    }
+    let message = format!("a legal hold stands on user_id {}", shown(user));
+    context::record_violation(Violation::HeldDeletion, &message);
+    Err(Error::not_ready(
+        message,
+        "Nothing was removed. An operator sees the holds with memory.list_legal_holds() and ends one with memory.lift_legal_hold().",
+    ))
+}
+
+/// Runs as its owner; where there is a context, it binds.
+#[pg_extern(sql = false)]
+fn place_legal_hold(
+    user_id: Option<&str>,
+    reason: Option<&str>,
+    tenant: Option<&str>,
+) -> std::result::Result<Option<Uuid>, ErrorReport> {
+    let subject = context::subject(tenant, user_id, Reach::User)?;
+    let user = subject.user.unwrap_or_default();
+    let reason = check::text("reason", reason)?;
+    lock::number(number(&subject.tenant, &user), Mode::Alone);
+    let placed_by = role::outer_name();
+    let row = [
+        Uuid::from_bytes(subject.tenant).into(),
+        user.into(),
+        reason.into(),
+        placed_by.into(),
+    ];
+    Ok(PLACE.with(|s| s.write(&row, |rows| unwrap(rows.first().get_one()))))
+}
+
+#[pg_extern(sql = false)]
+fn check_hold(tenant_id: Option<Uuid>, user_id: Option<&str>) -> std::result::Result<(), ErrorReport> {
+    let tenant = *check::needed("tenant_id", tenant_id)?.as_bytes();
+    let user = check::needed("user_id", user_id)?;
+    let covered = context::current()
+        .is_some_and(|context| context.tenant == tenant && context.user.as_deref().is_none_or(|own| own == user));
+    if !covered && !role::is_superuser() {
+        return Err(Error::not_allowed(
+            format!("the security context does not cover user_id {}", shown(user)),
+            "Ask of users that the context covers.",
+        )
+        .into());
+    }
+    Ok(self::check(tenant, user)?)
+}

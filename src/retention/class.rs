@@ -1,0 +1,126 @@
+//! The data classes: which table each is, and what counts as a row's age.
+
+use pgrx::datum::Interval;
+
+/// Rows that go with the rows of a class.
+pub struct Child {
+    pub table: &'static str,
+    /// Whether the child c belongs to the row t.
+    pub belongs: &'static str,
+    /// The order in which writers of c lock.
+    pub order: &'static str,
+}
+
+/// A data class of set_retention_policy().
+pub struct Class {
+    pub name: &'static str,
+    /// None: nothing is stored of it yet.
+    pub table: Option<&'static str>,
+    /// Of the row t: from when on it is kept.
+    pub since: &'static str,
+    pub children: &'static [Child],
+    /// The names that its rows' images have in the audit log. What was archived has images from hot memory, by the same key.
+    pub images: &'static [&'static str],
+}
+
+/// How long the audit log is kept where no policy says otherwise.
+pub fn audit_log_keep() -> Interval {
+    const MONTHS: i32 = 7 * 12;
+    Interval::new(MONTHS, 0, 0).unwrap_or_else(|_| unreachable!("7 years are an interval"))
+}
+
+pub const AUDIT_LOG: &str = "audit_log";
+pub const NODES: &str = "nodes";
+
+const EVENTS_OF: &str = "c.tenant_id = t.tenant_id AND c.user_id = t.user_id AND c.session_id = t.session_id";
+
+pub const CLASSES: [Class; 9] = [
+    Class {
+        name: "sessions",
+        table: Some("sessions"),
+        // As run_archival() sees it: an application's own INSERT of an event does not move last_activity.
+        since: "greatest(t.last_activity, (
+            SELECT max(e.created_at) FROM memory.events e
+            WHERE e.tenant_id = t.tenant_id AND e.user_id = t.user_id AND e.session_id = t.session_id))",
+        children: &[Child {
+            table: "events",
+            belongs: EVENTS_OF,
+            order: "c.tenant_id, c.user_id, c.session_id, c.event_id",
+        }],
+        images: &["sessions"],
+    },
+    Class {
+        name: "events",
+        table: Some("events"),
+        // A clock that is ahead prolongs nothing. Archival keeps occurred_at, so an event's age goes on in the archive.
+        since: "least(t.occurred_at, t.created_at)",
+        children: &[],
+        images: &["events"],
+    },
+    Class {
+        name: "sessions_archive",
+        table: Some("agent_sessions_archive"),
+        since: "coalesce(t.last_activity, t.started_at, t.created_at)",
+        children: &[],
+        images: &["sessions", "agent_sessions_archive"],
+    },
+    Class {
+        name: "events_archive",
+        table: Some("agent_events_archive"),
+        since: "least(t.occurred_at, t.created_at)",
+        children: &[],
+        images: &["events", "agent_events_archive"],
+    },
+    Class {
+        name: NODES,
+        table: Some("nodes"),
+        since: "t.created_at",
+        // Two, because a join by either end reads every relationship.
+        children: &[
+            Child {
+                table: "relationships",
+                belongs: "c.tenant_id = t.tenant_id AND c.user_id = t.user_id AND c.from_node_id = t.node_id",
+                order: "c.tenant_id, c.user_id, c.from_node_id, c.to_node_id, c.relationship_type",
+            },
+            Child {
+                table: "relationships",
+                belongs: "c.tenant_id = t.tenant_id AND c.user_id = t.user_id AND c.to_node_id = t.node_id",
+                order: "c.tenant_id, c.user_id, c.from_node_id, c.to_node_id, c.relationship_type",
+            },
+        ],
+        images: &["nodes"],
+    },
+    Class {
+        name: "relationships",
+        table: Some("relationships"),
+        since: "t.created_at",
+        children: &[],
+        images: &["relationships"],
+    },
+    Class {
+        name: "navigation",
+        table: Some("navigation"),
+        since: "t.visited_at",
+        children: &[],
+        images: &["navigation"],
+    },
+    Class {
+        name: AUDIT_LOG,
+        table: Some("audit_log"),
+        since: "t.changed_at",
+        children: &[],
+        images: &[],
+    },
+    Class {
+        name: "performance_metrics",
+        table: None,
+        since: "",
+        children: &[],
+        images: &[],
+    },
+];
+
+/// The class of that name.
+pub fn named(name: &str) -> Option<&'static Class> {
+    CLASSES.iter().find(|class| class.name == name)
+}

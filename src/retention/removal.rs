@@ -1,0 +1,290 @@
+//! Removing a batch of rows, with what hangs on them and with their images in the audit log.
+//!
+//! Protocol, in this order: the rows are locked FOR UPDATE; each user is asked of, once, as of that instant: a job passes over who is
+//! held or is being erased; by a newer snapshot, what hangs on the rows is locked and they are looked at again; then all of it is
+//! deleted. So nothing that was written meanwhile goes with them. A job skips what others have locked and waits for nobody; for a
+//! direct call its caller asks of the user first, and it waits, in the order in which writers lock. Rows are known by their ctid, which
+//! a locked row keeps.
+
+use std::collections::HashMap;
+
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid};
+
+use super::class::{Child, Class};
+use crate::audit;
+use crate::context;
+use crate::hold;
+use crate::pg::catalog;
+use crate::pg::spi::{unwrap, write_once};
+
+/// Until when rows go: before their tenant's own cutoff, else before the general one.
+#[derive(Clone, Default)]
+pub struct Cutoffs {
+    pub tenants: Vec<Uuid>,
+    pub cutoffs: Vec<TimestampWithTimeZone>,
+    pub general: Option<TimestampWithTimeZone>,
+}
+
+impl Cutoffs {
+    /// The cutoff that holds for a tenant.
+    pub fn of(&self, tenant: Uuid) -> Option<TimestampWithTimeZone> {
+        let own = self.tenants.iter().position(|t| *t == tenant);
+        own.map(|i| self.cutoffs[i]).or(self.general)
+    }
+
+    fn latest(&self) -> Option<TimestampWithTimeZone> {
+        self.cutoffs.iter().copied().chain(self.general).max()
+    }
+}
+
+/// Which rows are due.
+pub enum Due {
+    /// Those before the cutoffs, of whoever is not held.
+    Before(Cutoffs),
+    /// Those that have expired, of whoever is not held.
+    Expired,
+    /// One user's before a time; the caller has looked for a hold.
+    OfUser(Uuid, String, TimestampWithTimeZone),
+}
+
+impl Due {
+    /// FROM and WHERE, the row being t. Parameters from $2 on.
+    fn of(&self, class: &Class, table: &str) -> String {
+        let since = class.since;
+        let not_held = "NOT EXISTS (
+            SELECT FROM memory.legal_holds h
+            WHERE h.tenant_id = t.tenant_id AND h.user_id = t.user_id AND h.lifted_at IS NULL)";
+        match self {
+            // $5, the latest cutoff of all, is what an index can serve.
+            Self::Before(_) => format!(
+                "FROM memory.{table} t LEFT JOIN unnest($2, $3) AS own (tenant_id, cutoff) ON own.tenant_id = t.tenant_id
+                 WHERE {since} < coalesce(own.cutoff, $4) AND {since} < $5 AND {not_held}"
+            ),
+            Self::Expired => format!("FROM memory.{table} t WHERE t.expires_at <= statement_timestamp() AND {not_held}"),
+            Self::OfUser(..) => {
+                format!("FROM memory.{table} t WHERE t.tenant_id = $2 AND t.user_id = $3 AND {since} < $4")
+            }
+        }
+    }
+
+    fn order(&self, class: &Class) -> &'static str {
+        match self {
+            Self::Before(_) => class.since,
+            Self::Expired => "t.expires_at",
+            // As every writer of nodes locks them.
+            Self::OfUser(..) => "t.user_id, t.entity_system, t.entity_id, t.node_id",
+        }
+    }
+
+    fn waits(&self) -> bool {
+        matches!(self, Self::OfUser(..))
+    }
+
+    fn arguments<'a>(&'a self, first: DatumWithOid<'a>) -> Vec<DatumWithOid<'a>> {
+        match self {
+            Self::Before(cutoffs) => vec![
+                first,
+                cutoffs.tenants.clone().into(),
+                cutoffs.cutoffs.clone().into(),
+                cutoffs.general.into(),
+                cutoffs.latest().into(),
+            ],
+            Self::Expired => vec![first],
+            Self::OfUser(tenant, user, before) => vec![first, (*tenant).into(), user.as_str().into(), (*before).into()],
+        }
+    }
+}
+
+/// What a batch did, or would do, to a tenant's rows.
+#[derive(Clone, Copy, Default)]
+pub struct Affected {
+    pub rows: i64,
+    /// Whether rows are due that are not in the batch because it was full.
+    pub more: bool,
+}
+
+/// By tenant.
+pub type Outcome = HashMap<Uuid, Affected>;
+
+/// A class' rows that are due, and how many of them a call takes.
+pub struct Removal<'a> {
+    pub class: &'a Class,
+    pub table: &'static str,
+    pub due: Due,
+    /// None: all.
+    pub batch_size: Option<i32>,
+}
+
+const THESE: &str = "t.ctid = ANY ($1::text[]::tid[])";
+
+impl Removal<'_> {
+    /// What `run` would do if nobody were in its way.
+    pub fn foresee(&self) -> Outcome {
+        let sql = format!(
+            "SELECT d.tenant_id, count(*) FILTER (WHERE d.place <= $1), bool_or(d.place > $1)
+             FROM (SELECT t.tenant_id, row_number() OVER (ORDER BY {}) AS place {}) d
+             GROUP BY d.tenant_id",
+            self.due.order(self.class),
+            self.due.of(self.class, self.table),
+        );
+        write_once(&sql, &self.due.arguments(self.batch_size.into()), |rows| {
+            rows.filter_map(|row| {
+                let affected = Affected {
+                    rows: unwrap(row.get(2)).unwrap_or_default(),
+                    more: unwrap(row.get(3)).unwrap_or_default(),
+                };
+                Some((unwrap(row.get::<Uuid>(1))?, affected))
+            })
+            .collect()
+        })
+    }
+
+    /// Removes the batch. The second answer counts what hung on the rows.
+    pub fn run(&self) -> (Outcome, i64) {
+        let mut rows = self.take();
+        let is_full = self.batch_size.is_some_and(|size| rows.len() == size as usize);
+        for child in self.class.children {
+            if !rows.is_empty() {
+                rows = self.lock_children(child, rows);
+            }
+        }
+        let mut outcome = Outcome::new();
+        let mut hanging = 0;
+        if !rows.is_empty() {
+            audit::in_bulk(|| {
+                for child in self.class.children {
+                    hanging += self.delete_children(child, &rows);
+                }
+                outcome = self.delete(&rows);
+            });
+        }
+        // A batch that removed nothing found everything in use: calling again at once would find it so again.
+        if is_full && !outcome.is_empty() {
+            for tenant in self.tenants_with_more() {
+                outcome.entry(tenant).or_default().more = true;
+            }
+        }
+        (outcome, hanging)
+    }
+
+    /// Locks rows that are due, oldest first.
+    fn take(&self) -> Vec<String> {
+        let sql = format!(
+            "SELECT t.ctid::text, t.tenant_id, t.user_id {} ORDER BY {} LIMIT $1 FOR UPDATE OF t {}",
+            self.due.of(self.class, self.table),
+            self.due.order(self.class),
+            if self.due.waits() { "" } else { "SKIP LOCKED" },
+        );
+        let rows: Vec<(String, Uuid, Option<String>)> =
+            write_once(&sql, &self.due.arguments(self.batch_size.into()), |rows| {
+                rows.filter_map(|row| Some((unwrap(row.get(1))?, unwrap(row.get(2))?, unwrap(row.get(3)))))
+                    .collect()
+            });
+        if self.due.waits() {
+            return rows.into_iter().map(|(row, ..)| row).collect();
+        }
+        let mut users: HashMap<(Uuid, &str), bool> = HashMap::new();
+        rows.iter()
+            .filter(|(_, tenant, user)| {
+                user.as_deref().is_none_or(|user| {
+                    *users.entry((*tenant, user)).or_insert_with(|| {
+                        let tenant = *tenant.as_bytes();
+                        context::hold::try_share(&tenant, user) && hold::allows(tenant, user)
+                    })
+                })
+            })
+            .map(|(row, ..)| row.clone())
+            .collect()
+    }
+
+    /// Locks what hangs on the rows. A job goes on with the rows that are due still and all of whose children it got.
+    fn lock_children(&self, child: &Child, rows: Vec<String>) -> Vec<String> {
+        let (parent, table, belongs) = (self.table, child.table, child.belongs);
+        let lock = format!(
+            "SELECT c.ctid AS row FROM memory.{parent} t JOIN memory.{table} c ON {belongs} WHERE {THESE}
+             ORDER BY {} FOR UPDATE OF c",
+            child.order
+        );
+        if self.due.waits() {
+            write_once(&lock, &[rows.clone().into()], |_| ());
+            return rows;
+        }
+        let sql = format!(
+            "WITH locked AS MATERIALIZED ({lock} SKIP LOCKED)
+             SELECT t.ctid::text {} AND {THESE}
+                 AND NOT EXISTS (SELECT FROM memory.{table} c WHERE {belongs} AND c.ctid NOT IN (SELECT l.row FROM locked l))",
+            self.due.of(self.class, parent),
+        );
+        write_once(&sql, &self.due.arguments(rows.into()), |rows| {
+            rows.filter_map(|row| unwrap(row.get(1))).collect()
+        })
+    }
+
+    fn delete_children(&self, child: &Child, rows: &[String]) -> i64 {
+        let gone = format!(
+            "DELETE FROM memory.{} c USING memory.{} t WHERE {THESE} AND {} RETURNING c.tenant_id, {} AS key",
+            child.table,
+            self.table,
+            child.belongs,
+            key(child.table, "c"),
+        );
+        delete(&gone, rows, &[child.table]).values().map(|a| a.rows).sum()
+    }
+
+    fn delete(&self, rows: &[String]) -> Outcome {
+        let gone = format!(
+            "DELETE FROM memory.{} t WHERE {THESE} RETURNING t.tenant_id, {} AS key",
+            self.table,
+            key(self.table, "t"),
+        );
+        delete(&gone, rows, self.class.images)
+    }
+
+    fn tenants_with_more(&self) -> Vec<Uuid> {
+        let sql = format!("SELECT DISTINCT t.tenant_id {}", self.due.of(self.class, self.table));
+        write_once(&sql, &self.due.arguments(self.batch_size.into()), |rows| {
+            rows.filter_map(|row| unwrap(row.get(1))).collect()
+        })
+    }
+}
+
+/// Deletes rows, and redacts the images that the audit log has of them under these names.
+fn delete(gone: &str, rows: &[String], images: &[&str]) -> Outcome {
+    let sql = format!(
+        "WITH gone AS ({gone}), redacted AS (
+             UPDATE memory.audit_log a SET row_key = NULL, changes = NULL FROM gone g
+             WHERE a.table_name = ANY ($2) AND a.tenant_id = g.tenant_id AND a.row_key = g.key
+         )
+         SELECT g.tenant_id, count(*) FROM gone g GROUP BY 1"
+    );
+    let arguments = [rows.to_vec().into(), images.to_vec().into()];
+    audit::redacting(|| {
+        write_once(&sql, &arguments, |rows| {
+            rows.filter_map(|row| {
+                let affected = Affected {
+                    rows: unwrap(row.get(2)).unwrap_or_default(),
+                    more: false,
+                };
+                Some((unwrap(row.get::<Uuid>(1))?, affected))
+            })
+            .collect()
+        })
+    })
+}
+
+/// A row's key as the audit log writes it.
+fn key(table: &str, row: &str) -> String {
+    let oid = catalog::relation_named(table);
+    let pairs: Vec<String> = catalog::columns(oid)
+        .iter()
+        .filter(|column| column.in_key)
+        .map(|column| {
+            format!(
+                "{}, {row}.{}",
+                pgrx::spi::quote_literal(&column.plain_name),
+                column.name
+            )
+        })
+        .collect();
+    format!("jsonb_build_object({})", pairs.join(", "))
+}
