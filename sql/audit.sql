@@ -81,7 +81,7 @@ SELECT pg_catalog.pg_extension_config_dump('memory.audit_log', '');
 SELECT pg_catalog.pg_extension_config_dump(pg_catalog.pg_get_serial_sequence('memory.audit_log', 'id'), '');
 SELECT memory.declare_personal('memory.audit_log', '{
     "user_id, actor_user_id": "user", "actor_session_id": "pseudonym:session",
-    "row_key, changes, client_address, application_name": "clear",
+    "row_key, client_address, application_name": "clear", "changes": "images",
     "id, changed_at, transaction_id, tenant_id, operation, table_name, row_count, actor_role, login_role, actor_tenant_id": "keep",
     "actor_service_name": "keep"}', 'redact');
 SELECT memory.allow_table('auditor', 'SELECT', 'audit_log');

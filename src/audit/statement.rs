@@ -47,6 +47,11 @@ pub fn build(columns: &[Column], kind: Kind) -> String {
         Operation::Insert => ("new_rows n".to_owned(), "n"),
         Operation::Delete => ("old_rows o".to_owned(), "o"),
         Operation::Update if in_bulk => ("new_rows n".to_owned(), "n"),
+        Operation::Update if single && has("tenant_id") && has("user_id") => (
+            // The row may have been another user's: the image says so.
+            "old_rows o CROSS JOIN new_rows n WHERE memory.held_user(o.tenant_id, o.user_id) IS NOT NULL".to_owned(),
+            "n",
+        ),
         Operation::Update if single => ("old_rows o CROSS JOIN new_rows n".to_owned(), "n"),
         Operation::Update => {
             let same_key = equalities(columns);

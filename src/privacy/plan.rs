@@ -33,6 +33,8 @@ pub enum Treatment {
     Keep,
     User,
     Clear,
+    /// The old and the new row of an audited change: cleared, also where the row was given to another user.
+    Images,
     /// An object of which one key stays.
     ClearBut(String),
     /// The kind of what it identifies.
@@ -80,6 +82,7 @@ impl Treatment {
                 "keep" => Self::Keep,
                 "user" => Self::User,
                 "clear" => Self::Clear,
+                "images" => Self::Images,
                 "word" => Self::Word(None),
                 _ => return None,
             },
@@ -110,7 +113,7 @@ impl Column {
         Some(match &self.treatment {
             Treatment::Keep => return None,
             Treatment::User => format!("CASE WHEN {old} = $2 THEN {} ELSE {old} END", pseudonym("user")),
-            Treatment::Clear => empty.to_owned(),
+            Treatment::Clear | Treatment::Images => empty.to_owned(),
             Treatment::ClearBut(key) => format!("jsonb_build_object('{key}', {old} -> '{key}')"),
             Treatment::Pseudonym(kind) => pseudonym(kind),
             Treatment::Word(vocabulary) => {
@@ -143,8 +146,11 @@ impl Table {
         let users: Vec<String> = self
             .columns
             .iter()
-            .filter(|column| column.treatment == Treatment::User)
-            .map(|column| format!("t.{} = $2", column.name))
+            .filter_map(|column| match column.treatment {
+                Treatment::User => Some(format!("t.{} = $2", column.name)),
+                Treatment::Images => Some(format!("t.{} #>> '{{old,user_id}}' = $2", column.name)),
+                _ => None,
+            })
             .collect();
         format!("t.tenant_id = $1 AND ({})", users.join(" OR "))
     }
@@ -282,11 +288,12 @@ mod tests {
             columns: vec![
                 column("user_id", Kind::Text, true, "user"),
                 column("actor_user_id", Kind::Text, true, "user"),
+                column("changes", Kind::Jsonb, true, "images"),
             ],
         };
         assert_eq!(
             table.condition(),
-            "t.tenant_id = $1 AND (t.user_id = $2 OR t.actor_user_id = $2)"
+            "t.tenant_id = $1 AND (t.user_id = $2 OR t.actor_user_id = $2 OR t.changes #>> '{old,user_id}' = $2)"
         );
         assert!(erase(std::slice::from_ref(&table)).contains("UPDATE memory.audit_log"));
         let deleted = Table {

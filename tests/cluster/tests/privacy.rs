@@ -83,6 +83,8 @@ INSERT INTO memory.events (tenant_id, user_id, session_id, event_id, event_type,
     SELECT tenant_id, user_id, session_id, '@', 'log', '{"@": "@"}' FROM memory.sessions WHERE user_id = 'USER';
 DELETE FROM memory.events WHERE user_id = 'USER' AND event_type = 'log';
 UPDATE memory.preferences SET preferences = '{"@": "@"}' WHERE user_id = 'USER';
+SELECT memory.record_navigation('@', user_id => 'USER');
+UPDATE memory.navigation SET user_id = 'given-away', path = '' WHERE user_id = 'USER' AND id = (SELECT max(id::text)::uuid FROM memory.navigation WHERE user_id = 'USER');
 SELECT memory.set_security_context('acme', 'USER', '@7', is_local => false);
 SELECT memory.store_node('{"@": "@"}', 'knowledge_atom'), memory.log_event('@7', 'log', '{"@": "@"}', '@');
 SET application_name = '@';
