@@ -9,6 +9,8 @@
 //!
 //! A user stands for one of `STRIPES` numbers, so that a batch of any number of users holds no more locks than that.
 
+use std::cell::Cell;
+
 use pgrx::IntoDatum;
 
 use super::{Reach, Subject, current, subject};
@@ -27,9 +29,29 @@ pub fn stripe(tenant: &[u8; 16], user: &[u8]) -> u32 {
     (hash >> 40) as u32 % STRIPES
 }
 
+thread_local! {
+    /// The numbers that this transaction shares, a bit each: what is held is not asked for again.
+    static SHARED: Cell<[u64; STRIPES as usize / 64]> = const { Cell::new([0; STRIPES as usize / 64]) };
+}
+
+/// Locks have been released, or will be: the (sub)transaction is over.
+pub fn forget() {
+    SHARED.set(Default::default());
+}
+
+fn share_stripe(stripe: u32) {
+    let (word, bit) = ((stripe / 64) as usize, 1 << (stripe % 64));
+    let mut shared = SHARED.get();
+    if shared[word] & bit == 0 {
+        lock::number(stripe, Mode::Shared);
+        shared[word] |= bit;
+        SHARED.set(shared);
+    }
+}
+
 /// Writes of this transaction to the user are known from here on.
 pub fn share(tenant: &[u8; 16], user: &str) {
-    lock::number(stripe(tenant, user.as_bytes()), Mode::Shared);
+    share_stripe(stripe(tenant, user.as_bytes()));
 }
 
 /// The same without waiting; false where the user is being erased, or an erasure waits.
@@ -69,7 +91,7 @@ raw_function!(writer_subject, pg_finfo_writer_subject, |call| {
 
 raw_function!(held_user, pg_finfo_held_user, |call| {
     if let (Some(tenant), Some(user)) = (call.uuid_argument(0), call.text(1)) {
-        lock::number(stripe(&tenant, user), Mode::Shared);
+        share_stripe(stripe(&tenant, user));
     }
     call.same(1)
 });

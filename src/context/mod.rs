@@ -113,6 +113,7 @@ fn unseal() {
 
 /// The transaction has ended; its seal goes first, so that the setting's old value is taken over.
 pub fn at_transaction_end() {
+    hold::forget();
     unseal();
     // A procedure that commits may still hold what it was called with: CALL p(memory.current_user_id()).
     if !xact::statement_goes_on() {
@@ -127,6 +128,7 @@ pub fn at_savepoint_release(savepoint: u32, parent: u32) {
 }
 
 pub fn at_savepoint_rollback(savepoint: u32) {
+    hold::forget();
     if SEALED.get() == Some(savepoint) {
         unseal();
     }
