@@ -62,6 +62,11 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.audit_l
     FOR EACH STATEMENT EXECUTE FUNCTION memory.audit_append_only();
 COMMENT ON TRIGGER append_only ON memory.audit_log IS 'What has been logged stays.';
 
+-- What redaction changes is itself logged, as a count; as what retention takes is (sql/retention.sql).
+CREATE TRIGGER audit_update AFTER UPDATE ON memory.audit_log REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION memory.audit_change();
+COMMENT ON TRIGGER audit_update ON memory.audit_log IS 'Logs how many rows were redacted.';
+
 -- For policies of auditors.
 CREATE FUNCTION memory.audited_tenants() RETURNS uuid[]
 LANGUAGE c STABLE PARALLEL SAFE

@@ -21,11 +21,11 @@ COMMENT ON COLUMN memory.security_violations.id IS 'UUIDv7.';
 COMMENT ON COLUMN memory.security_violations.occurred_at IS 'When.';
 COMMENT ON COLUMN memory.security_violations.kind IS 'other_tenant, other_user, sealed_context, unknown_tenant or held_deletion.';
 COMMENT ON COLUMN memory.security_violations.detail IS 'What was tried.';
-COMMENT ON COLUMN memory.security_violations.tenant_id IS 'The context''s tenant; all zero without a context.';
+COMMENT ON COLUMN memory.security_violations.tenant_id IS 'The context''s tenant; without a context that of the user who is named, else all zero.';
 COMMENT ON COLUMN memory.security_violations.user_id IS 'The context''s user.';
 COMMENT ON COLUMN memory.security_violations.service_name IS 'The context''s service.';
 COMMENT ON COLUMN memory.security_violations.named_user_id IS
-    'The user of the context''s tenant that was named, if one was. A user is named here or in user_id, never in detail.';
+    'The user of the tenant that was named, if one was. A user is named here or in user_id, never in detail.';
 COMMENT ON COLUMN memory.security_violations.actor_role IS 'The role that tried it, as SET ROLE says.';
 COMMENT ON COLUMN memory.security_violations.login_role IS 'The role that logged in.';
 COMMENT ON COLUMN memory.security_violations.client_address IS 'The client''s address; NULL over a Unix socket.';
@@ -38,6 +38,9 @@ COMMENT ON POLICY auditors ON memory.security_violations IS 'An auditor reads th
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON memory.security_violations
     FOR EACH STATEMENT EXECUTE FUNCTION memory.audit_append_only();
 COMMENT ON TRIGGER append_only ON memory.security_violations IS 'What has been recorded stays.';
+CREATE TRIGGER audit_update AFTER UPDATE ON memory.security_violations REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION memory.audit_change();
+COMMENT ON TRIGGER audit_update ON memory.security_violations IS 'Logs how many rows were redacted.';
 ALTER TABLE memory.security_violations ALTER COLUMN user_id SET STATISTICS 0,
     ALTER COLUMN named_user_id SET STATISTICS 0, ALTER COLUMN detail SET STATISTICS 0,
     ALTER COLUMN service_name SET STATISTICS 0, ALTER COLUMN client_address SET STATISTICS 0,

@@ -57,7 +57,7 @@ pub fn check(tenant: [u8; 16], user: &str) -> Result<()> {
         return Ok(());
     }
     let message = format!("a legal hold stands on user_id {}", shown(user));
-    context::record_violation(Violation::HeldDeletion, &message);
+    context::record_violation_about(Violation::HeldDeletion, "a legal hold stands", tenant, user);
     Err(Error::not_ready(
         message,
         "Nothing was removed. An operator sees the holds with memory.list_legal_holds() and ends one with memory.lift_legal_hold().",

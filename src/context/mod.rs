@@ -283,28 +283,36 @@ pub fn serving<R>(tenant: [u8; 16], work: impl FnOnce() -> R) -> Result<R> {
 
 /// Records a security violation by whoever the context names; the caller raises its error afterwards.
 pub fn record_violation(violation: Violation, detail: &str) {
-    record_violation_about(violation, detail, None);
+    violation::record(violation, detail, who());
 }
 
-/// The same, about a user of the context's tenant: named beside the detail, never in it, so that erasing the user finds the name.
-pub fn record_violation_about(violation: Violation, detail: &str, named_user: Option<&str>) {
-    let mut who = current()
+/// The same, about a user: named beside the detail, never in it, so that erasing the user finds the name. The tenant is the
+/// context's, if there is one.
+pub fn record_violation_about(violation: Violation, detail: &str, tenant: [u8; 16], user: &str) {
+    let named = Who {
+        tenant_id: Some(uuid::Uuid::from_bytes(tenant).to_string()),
+        named_user_id: Some(user.to_owned()),
+        ..who()
+    };
+    violation::record(violation, detail, named);
+}
+
+fn who() -> Who {
+    current()
         .map(|context| Who {
             tenant_id: Some(uuid::Uuid::from_bytes(context.tenant).to_string()),
             user_id: context.user.clone(),
             service_name: context.service.clone(),
             named_user_id: None,
         })
-        .unwrap_or_default();
-    who.named_user_id = named_user.map(str::to_owned);
-    violation::record(violation, detail, who);
+        .unwrap_or_default()
 }
 
 fn another(violation: Violation, argument: &str, value: &str) -> Error {
     let message = format!("{argument} {} is not the context's", shown(value));
-    match violation {
-        Violation::OtherUser => {
-            record_violation_about(violation, "user_id is not the context's", Some(value));
+    match (violation, current()) {
+        (Violation::OtherUser, Some(context)) => {
+            record_violation_about(violation, "user_id is not the context's", context.tenant, value);
         }
         _ => record_violation(violation, &message),
     }

@@ -58,6 +58,7 @@ SELECT memory.log_events('@1', '[{"event_type": "log", "event_id": "@", "payload
 SELECT memory.log_event('@3', 'action', '{"@": "@"}', '@', user_id => 'USER');
 SELECT memory.save_session('@3', '{"@": "@"}', '@', user_id => 'USER');
 SELECT memory.end_session('@3', user_id => 'USER');
+SELECT memory.lift_legal_hold(memory.place_legal_hold('USER', '@'));
 SELECT memory.run_archival();
 SELECT memory.log_event('@3', 'action', '{"@": "@"}', '@', user_id => 'USER');
 SELECT memory.save_session('@4', '{"@": "@"}', '@', ttl => '1 microsecond', user_id => 'USER');
@@ -228,10 +229,7 @@ fn after_anonymising_no_marker_is_left_and_statistics_stay() {
         "SELECT a.table_name, a.row_count FROM memory.audit_log a
          WHERE a.transaction_id = (SELECT max(transaction_id::text::bigint)::text::xid8 FROM memory.audit_log) AND a.changes IS NULL ORDER BY 1",
     );
-    let audited: Vec<String> = changed
-        .into_iter()
-        .filter(|line| !line.ends_with("|0") && !line.starts_with("audit_log") && !line.starts_with("security"))
-        .collect();
+    let audited: Vec<String> = changed.into_iter().filter(|line| !line.ends_with("|0")).collect();
     assert_eq!(logged, audited);
     let again = lines(
         &mut client,

@@ -75,7 +75,7 @@ SELECT reason, placed_by, lifted_by, lifted_at >= placed_at AS lifted FROM memor
 
 -- the_attempt_is_recorded
 \connect - hold_auditor
-SELECT kind, detail, service_name FROM memory.security_violations WHERE kind = 'held_deletion' ORDER BY occurred_at;
+SELECT kind, detail, named_user_id, service_name FROM memory.security_violations WHERE kind = 'held_deletion' ORDER BY occurred_at;
 
 \connect - postgres
 DELETE FROM memory.legal_holds;

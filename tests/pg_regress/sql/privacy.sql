@@ -119,7 +119,14 @@ DELETE FROM memory.security_violations;
 -- the other tenant's ann
 SELECT memory.clear_security_context();
 SELECT relation, count(*) FROM memory.export_user_data('ann', 'privacy-b') GROUP BY 1 ORDER BY 1;
+-- held: refused, recorded under the name, and lifted
+SELECT memory.place_legal_hold('ann', 'a reason', 'privacy-b') AS hold \gset
+SELECT memory.erase_user_data('ann', 'privacy-b');
+SELECT memory.anonymize_user_data('ann', 'privacy-b');
+SELECT kind, detail, named_user_id FROM memory.security_violations WHERE tenant_id = :'b';
+SELECT memory.lift_legal_hold(:'hold');
 SELECT relation, rows FROM memory.erase_user_data('ann', 'privacy-b') WHERE rows > 0;
+SELECT kind, detail, named_user_id ~ '^anon-' AS pseudonym FROM memory.security_violations WHERE tenant_id = :'b';
 SELECT relation, rows FROM memory.erase_user_data((SELECT user_id FROM nobody), 'privacy-a') WHERE rows > 0;
 
 SELECT memory.revoke_access(r::regrole) FROM unnest('{privacy_service,privacy_app,privacy_operator}'::text[]) r;

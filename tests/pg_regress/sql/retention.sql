@@ -215,7 +215,7 @@ SELECT memory.archive_old_audit_logs(3000);
 SELECT affected = :old - :older AS rest FROM memory.apply_retention() WHERE data_class = 'audit_log' AND tenant_id = '00000000-0000-7000-8000-00000000e70a';
 \connect - ret_auditor
 SELECT count(*) FROM memory.audit_log WHERE changed_at < now() - interval '1 year';
-SELECT operation, table_name, count(*) AS entries, sum(row_count) = :old AS all_counted FROM memory.audit_log WHERE table_name = 'audit_log' GROUP BY 1, 2;
+SELECT operation, table_name, count(*) AS entries, sum(row_count) = :old AS all_counted FROM memory.audit_log WHERE table_name = 'audit_log' AND operation = 'DELETE' GROUP BY 1, 2;
 DELETE FROM memory.audit_log;
 \connect - postgres
 DELETE FROM memory.audit_log;
