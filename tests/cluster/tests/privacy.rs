@@ -16,7 +16,7 @@ struct Markers {
 }
 
 impl Markers {
-    fn new(&mut self) -> String {
+    fn next(&mut self) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mut state = u64::from(std::process::id()) << 32 | u64::from(NEXT.fetch_add(1, Ordering::Relaxed));
         let mut marker = String::from("mk");
@@ -39,9 +39,9 @@ impl Markers {
             match (c, rest.peek().and_then(|c| c.to_digit(10))) {
                 ('@', Some(i)) => {
                     rest.next();
-                    out.push_str(same[i as usize].get_or_insert_with(|| self.new()));
+                    out.push_str(same[i as usize].get_or_insert_with(|| self.next()));
                 }
-                ('@', None) => out.push_str(&self.new()),
+                ('@', None) => out.push_str(&self.next()),
                 _ => out.push(c),
             }
         }
