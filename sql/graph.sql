@@ -265,7 +265,8 @@ BEGIN ATOMIC
     SELECT count(*) FROM deleted WHERE memory.subject(delete_nodes.tenant, delete_nodes.user_id) IS NOT NULL;
 END;
 COMMENT ON FUNCTION memory.delete_nodes(uuid[], text, text) IS
-    'Deletes nodes, ended ones too, with their relationships; gives how many there were. end_node() keeps the past.';
+    'Deletes nodes, ended ones too, with their relationships; gives how many there were. end_node() keeps the past. A '
+    'held user is 55000.';
 
 CREATE FUNCTION memory.end_node(
     node_id uuid, valid_to timestamptz DEFAULT now(), tenant text DEFAULT NULL, user_id text DEFAULT NULL

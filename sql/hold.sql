@@ -37,6 +37,18 @@ COMMENT ON FUNCTION memory.check_hold(uuid, text) IS
     'Internal, before something of a user is removed: raises 55000 and records a violation where a legal hold stands, as of this instant. '
     'No hold is placed then until the transaction ends. Somebody whom the context does not cover is 42501; superusers ask of everyone.';
 
+CREATE FUNCTION memory.may_remove(tenant_id uuid, user_id text) RETURNS boolean
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'may_remove_wrapper';
+COMMENT ON FUNCTION memory.may_remove(uuid, text) IS
+    'Internal: check_hold() for what tidies up and is not worth an error: false where a hold stands or is being placed.';
+
+CREATE FUNCTION memory.removable_user(tenant_id uuid, user_id text) RETURNS text
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'removable_user';
+COMMENT ON FUNCTION memory.removable_user(uuid, text) IS
+    'Internal: held_user() and check_hold(). The audit asks it of every row that is deleted, so that no DELETE gets past a hold.';
+
 -- Run as their owner: an operator has no context and no privilege on the table. Where there is a context, it binds.
 CREATE FUNCTION memory.place_legal_hold(user_id text, reason text, tenant text DEFAULT NULL) RETURNS uuid
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -77,5 +89,5 @@ END;
 COMMENT ON FUNCTION memory.list_legal_holds(text) IS
     'The legal holds that stand, oldest first: the tenant''s, or all. An operator''s. An unknown tenant is P0002.';
 
-SELECT memory.allow('app', 'check_hold');
+SELECT memory.allow('app', 'check_hold', 'may_remove');
 SELECT memory.allow('operator', 'place_legal_hold', 'lift_legal_hold', 'list_legal_holds');

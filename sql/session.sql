@@ -274,12 +274,14 @@ BEGIN ATOMIC
             ORDER BY o.visited_at DESC, o.id DESC
             OFFSET coalesce(pg_catalog.current_setting('memory.navigation_limit', true)::integer, 100)
         ) AS old ON n.tenant_id = old.tenant_id AND n.user_id = old.user_id AND n.id = old.id
+        WHERE memory.may_remove(n.tenant_id, n.user_id)
         FOR UPDATE OF n SKIP LOCKED
     ) AS trimmed
     WHERE t.tenant_id = trimmed.tenant_id AND t.user_id = trimmed.user_id AND t.id = trimmed.id;
 END;
 COMMENT ON FUNCTION memory.record_navigation(text, text, text) IS
-    'Notes that the user is at a place now, and drops the user''s steps beyond the newest memory.navigation_limit.';
+    'Notes that the user is at a place now, and drops the user''s steps beyond the newest memory.navigation_limit, '
+    'unless a legal hold stands.';
 
 CREATE FUNCTION memory.get_navigation(max_entries integer DEFAULT 100, tenant text DEFAULT NULL, user_id text DEFAULT NULL)
 RETURNS TABLE (path text, visited_at timestamptz)

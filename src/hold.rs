@@ -16,6 +16,7 @@ use crate::pg::catalog::TableName;
 use crate::pg::lock::{self, Mode};
 use crate::pg::spi::{Statement, unwrap};
 use crate::pg::{role, scan};
+use crate::raw_function;
 use crate::violation::Violation;
 
 thread_local! {
@@ -89,14 +90,37 @@ fn place_legal_hold(
 fn check_hold(tenant_id: Option<Uuid>, user_id: Option<&str>) -> std::result::Result<(), ErrorReport> {
     let tenant = *check::needed("tenant_id", tenant_id)?.as_bytes();
     let user = check::needed("user_id", user_id)?;
-    let covered = context::current()
-        .is_some_and(|context| context.tenant == tenant && context.user.as_deref().is_none_or(|own| own == user));
-    if !covered && !role::is_superuser() {
-        return Err(Error::not_allowed(
-            format!("the security context does not cover user_id {}", shown(user)),
-            "Ask of users that the context covers.",
-        )
-        .into());
-    }
+    require_covered(&tenant, user)?;
     Ok(self::check(tenant, user)?)
 }
+
+#[pg_extern(sql = false)]
+fn may_remove(tenant_id: Option<Uuid>, user_id: Option<&str>) -> std::result::Result<bool, ErrorReport> {
+    let tenant = *check::needed("tenant_id", tenant_id)?.as_bytes();
+    let user = check::needed("user_id", user_id)?;
+    require_covered(&tenant, user)?;
+    Ok(allows(tenant, user))
+}
+
+fn require_covered(tenant: &[u8; 16], user: &str) -> Result<()> {
+    let covered = context::current()
+        .is_some_and(|context| context.tenant == *tenant && context.user.as_deref().is_none_or(|own| own == user));
+    if covered || role::is_superuser() {
+        return Ok(());
+    }
+    Err(Error::not_allowed(
+        format!("the security context does not cover user_id {}", shown(user)),
+        "Ask of users that the context covers.",
+    ))
+}
+
+raw_function!(removable_user, pg_finfo_removable_user, |call| {
+    if let (Some(tenant), Some(user)) = (call.uuid_argument(0), call.text(1)) {
+        let user = String::from_utf8_lossy(user);
+        context::hold::share(&tenant, &user);
+        if let Err(error) = self::check(tenant, &user) {
+            error.raise();
+        }
+    }
+    call.same(1)
+});

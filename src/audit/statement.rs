@@ -77,6 +77,10 @@ pub fn build(columns: &[Column], kind: Kind) -> String {
     let user = match (has("tenant_id"), has("user_id"), row) {
         (_, false, _) => "NULL".to_owned(),
         (false, ..) | (.., "") => value("user_id"),
+        // What a job removes in bulk it has asked of before; a superuser may take the holds themselves.
+        _ if operation == Operation::Delete && !has("lifted_at") => {
+            format!("memory.removable_user({}, {})", value("tenant_id"), value("user_id"))
+        }
         _ => format!("memory.held_user({}, {})", value("tenant_id"), value("user_id")),
     };
     let counted = in_bulk || operation == Operation::Truncate;

@@ -200,7 +200,7 @@ CREATE TEMP VIEW tenant_and_user_are_the_last_arguments AS
         AND proname NOT IN ('set_security_context', 'subject', 'scope', 'writer', 'held_user', 'archive_scope', 'archive_session', 'archive_event', 'export_user_data',
             'erase_user_data', 'anonymize_user_data',
             -- about one user, by a name that is needed
-            'check_hold', 'place_legal_hold', 'cleanup_old_nodes',
+            'check_hold', 'may_remove', 'removable_user', 'place_legal_hold', 'cleanup_old_nodes',
             -- a tenant''s policy, in the contract''s order
             'set_retention_policy') AND NOT (names[n] = 'tenant' AND pronargdefaults >= 1 AND NOT 'user_id' = ANY (names));
 CREATE TEMP VIEW views_ask_as_their_caller AS

@@ -58,6 +58,36 @@ ROLLBACK TO here;
 SELECT count(*) FROM memory.legal_holds;
 ROLLBACK;
 
+-- nothing_held_is_removed, by whichever way; what is stored goes on
+BEGIN;
+SELECT FROM memory.set_security_context('hold-a', 'ann');
+SET LOCAL ROLE hold_app;
+SELECT count(memory.record_navigation(n::text)) FROM generate_series(1, 102) AS n;
+SELECT count(*) FROM memory.navigation;
+SELECT memory.set_preferences('{"a": 1}'), memory.set_preferences('{"b": 2}');
+SELECT memory.store_node('{}', 'knowledge_atom') AS node \gset
+SELECT memory.log_event('s', 'log', '{}', 'e');
+SAVEPOINT here;
+SELECT memory.delete_nodes(ARRAY[:'node'::uuid]);
+ROLLBACK TO here;
+SELECT memory.cleanup_old_nodes('ann', 0);
+ROLLBACK TO here;
+DELETE FROM memory.preferences;
+ROLLBACK TO here;
+DELETE FROM memory.navigation WHERE path = '1';
+ROLLBACK TO here;
+DELETE FROM memory.sessions;
+ROLLBACK TO here;
+COMMIT;
+SELECT FROM memory.set_security_context('hold-a', service_name => 'tests', is_local => false);
+DELETE FROM memory.nodes;
+SELECT * FROM memory.erase_user_data('ann');
+SELECT * FROM memory.anonymize_user_data('ann');
+SELECT count(*) FROM memory.nodes;
+-- somebody else is not held
+SELECT FROM memory.set_preferences('{"a": 1}', user_id => 'bob');
+DELETE FROM memory.preferences WHERE user_id = 'bob';
+
 -- a_hold_stands_until_the_last_one_is_lifted
 \connect - hold_operator
 SELECT memory.lift_legal_hold(:'first');
@@ -71,14 +101,22 @@ SELECT memory.lift_legal_hold(:'second');
 \connect - hold_service
 SELECT FROM memory.set_security_context('hold-a', service_name => 'tests', is_local => false);
 SELECT memory.check_hold('00000000-0000-7000-8000-00000000b01a', 'ann');
+SELECT memory.delete_nodes(array_agg(node_id), user_id => 'ann') FROM memory.nodes;
+SELECT FROM memory.record_navigation('103', user_id => 'ann');
+SELECT count(*) FROM memory.navigation;
 SELECT reason, placed_by, lifted_by, lifted_at >= placed_at AS lifted FROM memory.legal_holds ORDER BY reason;
 
 -- the_attempt_is_recorded
 \connect - hold_auditor
-SELECT kind, detail, named_user_id, service_name FROM memory.security_violations WHERE kind = 'held_deletion' ORDER BY occurred_at;
+SELECT kind, detail, user_id, service_name, named_user_id, actor_role, count(*) FROM memory.security_violations
+WHERE kind = 'held_deletion' GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 3, 4, 5, 6;
 
+-- a superuser takes the holds themselves, and what is left here
 \connect - postgres
 DELETE FROM memory.legal_holds;
+DELETE FROM memory.sessions WHERE tenant_id = '00000000-0000-7000-8000-00000000b01a';
+DELETE FROM memory.navigation WHERE tenant_id = '00000000-0000-7000-8000-00000000b01a';
+DELETE FROM memory.preferences WHERE tenant_id = '00000000-0000-7000-8000-00000000b01a';
 DELETE FROM memory.tenants WHERE slug IN ('hold-a', 'hold-b');
 DO $$
 BEGIN
