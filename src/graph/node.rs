@@ -3,7 +3,7 @@
 //! An INSERT cannot touch a row twice, so what a batch says of one entity is folded first. Where folding would lose
 //! something (see `merge::hides`) the rest goes into another *round*, a statement of its own after the first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys;
@@ -32,7 +32,8 @@ macro_rules! store {
             " ON CONFLICT (tenant_id, user_id, entity_system, entity_id) DO UPDATE SET
                   content = memory.merge_entity(n.content, excluded.content, excluded.access_count),
                   summary = coalesce(excluded.summary, n.summary),
-                  tags = CASE WHEN n.tags @> excluded.tags THEN n.tags ELSE n.tags || ARRAY(
+                  -- @> compares each with each, and honours no cancel.
+                  tags = CASE WHEN cardinality(excluded.tags) <= 64 AND n.tags @> excluded.tags THEN n.tags ELSE n.tags || ARRAY(
                       SELECT tag FROM unnest(excluded.tags) AS tag WHERE tag <> ALL (n.tags)) END,
                   metadata = n.metadata || excluded.metadata,
                   entity_type = coalesce(excluded.entity_type, n.entity_type),
@@ -154,12 +155,12 @@ impl<'a> Row<'a> {
         Ok(row)
     }
 
+    /// As many as there are: each is looked up, not compared with all others.
     fn add_tags(&mut self, tags: Vec<String>) {
-        for tag in tags {
-            if !self.given.tags.contains(&tag) {
-                self.given.tags.push(tag);
-            }
-        }
+        let mut known: HashSet<String> = self.given.tags.iter().cloned().collect();
+        self.given
+            .tags
+            .extend(tags.into_iter().filter(|tag| known.insert(tag.clone())));
     }
 
     /// Takes in a later store of the same entity, as storing it again would.

@@ -10,5 +10,8 @@ raw_function!(contains_text, pg_finfo_contains_text, |call| {
     let (Some(text), Some(needle)) = (call.text(0), call.text(1)) else {
         return call.null();
     };
-    call.value(Needle::new(&String::from_utf8_lossy(needle)).is_in(text))
+    let pause = || {
+        pgrx::check_for_interrupts!();
+    };
+    call.value(Needle::new(&String::from_utf8_lossy(needle)).is_in(text, pause))
 });
