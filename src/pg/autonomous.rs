@@ -2,8 +2,9 @@
 //! its own, in the same database, as the bootstrap superuser.
 //!
 //! Protocol: `run` puts the payload into a dynamic shared memory segment, starts the worker (an exported function of this
-//! library) and waits until it has ended; the segment lives until then. The caller holds no LWLock, and no lock that the
-//! work needs. The worker calls `perform` first and nothing else.
+//! library) and waits until it has ended. The segment is pinned until the worker has read it, so a caller who is cancelled or
+//! terminated while it waits takes nothing back. The caller holds no LWLock, and no lock that the work needs. The worker calls
+//! `perform` first and nothing else.
 
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, SignalWakeFlags};
 use pgrx::pg_sys;
@@ -28,7 +29,13 @@ pub fn run(name: &str, worker: &str, payload: &[u8]) -> bool {
         .set_notify_pid(process::pid())
         .set_argument(Some(pg_sys::Datum::from(segment.handle())))
         .load_dynamic();
-    started.is_ok_and(|worker| worker.wait_for_shutdown().is_ok())
+    match started {
+        Ok(worker) => worker.wait_for_shutdown().is_ok(),
+        Err(_) => {
+            segment.unpin();
+            false
+        }
+    }
 }
 
 /// In the worker: connects to the caller's database and runs `work` on the payload in a transaction.
@@ -60,6 +67,7 @@ impl Segment {
                 .cast::<[u32; 2]>()
                 .write([u32::from(pg_sys::MyDatabaseId), length]);
             std::ptr::copy_nonoverlapping(payload.as_ptr(), address.add(HEADER), payload.len());
+            pg_sys::dsm_pin_segment(segment);
             Some(Self(segment))
         }
     }
@@ -69,10 +77,16 @@ impl Segment {
         unsafe { pg_sys::dsm_segment_handle(self.0) }
     }
 
-    /// Copies out what `create` wrote.
+    /// For a worker that will never read it.
+    fn unpin(&self) {
+        // SAFETY: pinned by create(), and by nobody read.
+        unsafe { pg_sys::dsm_unpin_segment(self.handle()) }
+    }
+
+    /// Copies out what `create` wrote, and unpins the segment.
     fn read(handle: pg_sys::Datum) -> Option<(pg_sys::Oid, Vec<u8>)> {
-        // SAFETY: dsm_attach wants a resource owner, which a fresh worker has none of; the caller of run() keeps the
-        // segment alive until this process ends.
+        // SAFETY: dsm_attach wants a resource owner, which a fresh worker has none of; the segment is pinned until this has
+        // copied it, and read once.
         unsafe {
             pg_sys::CurrentResourceOwner = pg_sys::ResourceOwnerCreate(std::ptr::null_mut(), c"memory_ext".as_ptr());
             let segment = pg_sys::dsm_attach(handle.value() as u32);
@@ -82,6 +96,7 @@ impl Segment {
             let address = pg_sys::dsm_segment_address(segment).cast::<u8>();
             let [database, length] = address.cast::<[u32; 2]>().read();
             let payload = std::slice::from_raw_parts(address.add(HEADER), length as usize).to_vec();
+            pg_sys::dsm_unpin_segment(handle.value() as u32);
             pg_sys::dsm_detach(segment);
             Some((pg_sys::Oid::from(database), payload))
         }
