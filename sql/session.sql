@@ -43,7 +43,7 @@ CREATE TABLE memory.events (
     user_id text COLLATE "C" NOT NULL,
     session_id text COLLATE "C" NOT NULL,
     event_id text COLLATE "C" NOT NULL CHECK (event_id <> ''),
-    event_type text COLLATE "C" NOT NULL,
+    event_type text COLLATE "C" NOT NULL CHECK (event_type <> ''),
     occurred_at timestamptz NOT NULL DEFAULT now(),
     payload jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(payload) = 'object'),
     created_at timestamptz NOT NULL DEFAULT statement_timestamp(),

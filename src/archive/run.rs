@@ -2,21 +2,24 @@
 //!
 //! Exactly once, whatever happens beside it: the sessions are locked FOR UPDATE (those in use are skipped), which waits for no
 //! writer and lets none in; the statements that follow have newer snapshots, so they see every event that was committed before
-//! the lock. All of it is one transaction: a crash leaves it all, or nothing. (Under REPEATABLE READ an event that the
+//! the lock. All of it is one transaction: a crash leaves it all, or nothing. What one user wrote stops nobody else's
+//! archival: a batch that the archive refuses goes session by session, without those that it refuses. (Under REPEATABLE READ an event that the
 //! snapshot does not see makes the cascade of the last DELETE fail with 40001.)
 
 use std::thread::LocalKey;
 use std::time::Instant;
 
 use pgrx::datum::{DatumWithOid, Interval, Uuid};
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::{or_raise, stamp};
 use crate::audit;
 use crate::check;
 use crate::context::hold;
-use crate::error::Result;
+use crate::error::{Result, shown};
 use crate::pg::spi::{Statement, unwrap};
+use crate::pg::xact::{self, Refused};
 use crate::raw_function;
 use crate::tenant;
 
@@ -200,15 +203,73 @@ impl Batch {
         Ok(self.keys().into_iter().chain([tenants.into(), stamps.into()]).collect())
     }
 
+    /// One session of it.
+    fn only(&self, i: usize) -> Self {
+        Self {
+            tenants: vec![self.tenants[i]],
+            users: vec![self.users[i].clone()],
+            sessions: vec![self.sessions[i].clone()],
+        }
+    }
+
     /// Moves the sessions and all their events; how many events.
-    fn store(&self) -> Result<i64> {
+    fn store(&self) -> Result<std::result::Result<i64, Refused>> {
         let stamped = self.stamped_keys()?;
-        Ok(audit::in_bulk(|| {
-            SESSIONS.with(|s| s.write(&stamped, |_| ()));
-            let events = EVENTS.with(|s| s.write(&stamped, |row| unwrap(row.first().get_one::<i64>())));
-            DELETE.with(|s| s.write(&self.keys(), |_| ()));
-            events.unwrap_or_default()
+        Ok(xact::attempt(|| {
+            audit::in_bulk(|| {
+                SESSIONS.with(|s| s.write(&stamped, |_| ()));
+                let events = EVENTS.with(|s| s.write(&stamped, |row| unwrap(row.first().get_one::<i64>())));
+                DELETE.with(|s| s.write(&self.keys(), |_| ()));
+                events.unwrap_or_default()
+            })
         }))
+    }
+
+    /// The same; where the archive refuses what a user wrote, the others go without it, and it stays hot. How many sessions and
+    /// events went.
+    fn store_what_fits(&self) -> Result<(i64, i64)> {
+        if let Ok(events) = self.store()? {
+            return Ok((self.sessions.len() as i64, events));
+        }
+        let (mut sessions, mut events) = (0, 0);
+        for i in 0..self.sessions.len() {
+            pgrx::check_for_interrupts!();
+            let one = self.only(i);
+            match one.store()? {
+                Ok(moved) => {
+                    sessions += 1;
+                    events += moved;
+                }
+                Err(Refused(message)) => one.report(&message),
+            }
+        }
+        let refused = self.sessions.len() as i64 - sessions;
+        if refused > 0 {
+            ErrorReport::new(
+                PgSqlErrorCode::ERRCODE_WARNING,
+                format!("{refused} sessions stay in hot memory: the archive refuses them"),
+                "memory_ext",
+            )
+            .set_hint("The server's log names them.")
+            .report(PgLogLevel::WARNING);
+        }
+        Ok((sessions, events))
+    }
+
+    /// To the server's log only: an operator sees nobody's ids.
+    fn report(&self, message: &str) {
+        for ((tenant, user), session) in self.tenants.iter().zip(&self.users).zip(&self.sessions) {
+            ErrorReport::new(
+                PgSqlErrorCode::ERRCODE_WARNING,
+                format!(
+                    "session {} of user {} of tenant {tenant} cannot be archived: {message}",
+                    shown(session),
+                    shown(user)
+                ),
+                "memory_ext",
+            )
+            .report(PgLogLevel::LOG_SERVER_ONLY);
+        }
     }
 }
 
@@ -221,13 +282,14 @@ pub struct Outcome {
 
 impl Outcome {
     fn of(batch: &Batch, batch_size: i32, more: impl FnOnce() -> Option<bool>) -> Result<Self> {
-        let sessions = batch.sessions.len();
-        let events = if sessions == 0 { 0 } else { batch.store()? };
+        let taken = batch.sessions.len();
+        let (sessions, events) = if taken == 0 { (0, 0) } else { batch.store_what_fits()? };
         Ok(Self {
-            sessions: sessions as i64,
+            sessions,
             events,
-            // After a batch that is not full, what is left is in use: calling again at once would find it so again.
-            more: sessions == batch_size as usize && more() == Some(true),
+            // After a batch that is not full, what is left is in use; where nothing went, it is refused: calling again at once would
+            // find it so again.
+            more: taken == batch_size as usize && sessions > 0 && more() == Some(true),
         })
     }
 }

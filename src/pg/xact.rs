@@ -4,7 +4,10 @@
 //! duplicates apart, so it runs once, in `_PG_init`). The callbacks touch statics and atomics only: they may run while
 //! a transaction is being aborted, and an error after commit would be a PANIC.
 
+use std::panic::AssertUnwindSafe;
+
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 use crate::{context, tenant};
@@ -99,4 +102,49 @@ pub fn snapshot_xmin() -> u64 {
     } else {
         candidate
     }
+}
+
+/// What a row was refused for: PostgreSQL's message.
+pub struct Refused(pub String);
+
+/// Runs `work` in a subtransaction. Where the data is refused (SQLSTATE classes 22, 23 and 54) all that it did is undone, and
+/// the caller goes on; any other error goes on its way.
+pub fn attempt<R>(work: impl FnOnce() -> R) -> Result<R, Refused> {
+    // SAFETY: inside a transaction; every way out ends the subtransaction once, and restores what plpgsql restores. An error
+    // that goes on its way is left to the abort of the transaction around it.
+    unsafe {
+        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let done = PgTryBuilder::new(AssertUnwindSafe(|| {
+            let done = work();
+            pg_sys::ReleaseCurrentSubTransaction();
+            Ok(done)
+        }))
+        .catch_others(|error| match error {
+            CaughtError::PostgresError(report) if is_of_the_data(report.sql_error_code()) => {
+                Err(Refused(report.message().to_owned()))
+            }
+            error => error.rethrow(),
+        })
+        .execute();
+        if done.is_err() {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        done
+    }
+}
+
+fn is_of_the_data(code: PgSqlErrorCode) -> bool {
+    use PgSqlErrorCode::*;
+    const CLASS: i32 = 0xfff;
+    [
+        ERRCODE_DATA_EXCEPTION,
+        ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION,
+        ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+    ]
+    .iter()
+    .any(|class| *class as i32 & CLASS == code as i32 & CLASS)
 }
