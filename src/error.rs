@@ -4,6 +4,8 @@
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
 
+use crate::pg::process;
+
 /// A situation of the contract, each with one SQLSTATE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Situation {
@@ -87,7 +89,15 @@ impl Error {
 impl From<Error> for ErrorReport {
     #[track_caller]
     fn from(error: Error) -> Self {
-        ErrorReport::new(error.situation.sqlstate(), error.message, "memory_ext").set_hint(error.hint)
+        // A client that cannot be told an ellipsis would be told of that (22P05) instead of the error.
+        let said = |text: String| {
+            if process::client_reads_unicode() {
+                text
+            } else {
+                text.replace('…', "...")
+            }
+        };
+        ErrorReport::new(error.situation.sqlstate(), said(error.message), "memory_ext").set_hint(said(error.hint))
     }
 }
 

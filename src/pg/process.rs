@@ -53,3 +53,9 @@ pub fn pid() -> i32 {
     // SAFETY: set when the process starts.
     unsafe { pg_sys::MyProcPid }
 }
+
+/// Whether messages reach the client in UTF-8, so that every character does.
+pub fn client_reads_unicode() -> bool {
+    // SAFETY: reads backend-local state.
+    unsafe { pg_sys::pg_get_client_encoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
+}

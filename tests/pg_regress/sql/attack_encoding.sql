@@ -1,0 +1,19 @@
+-- An encoding hides neither an error nor who is who.
+\c - regress_service
+SET client_encoding = 'LATIN1';
+SELECT memory.set_security_context('regress-b', service_name => 'x');
+SELECT memory.check_context_types('{domain_entty}');
+RESET client_encoding;
+\c - postgres
+-- In a database whose texts are not Unicode two users could look alike.
+CREATE DATABASE regress_latin1 ENCODING 'LATIN1' TEMPLATE template0;
+CREATE DATABASE regress_ascii ENCODING 'SQL_ASCII' TEMPLATE template0;
+\c regress_latin1
+SET client_min_messages = warning;
+CREATE EXTENSION memory_ext CASCADE;
+\c regress_ascii
+SET client_min_messages = warning;
+CREATE EXTENSION memory_ext CASCADE;
+\c memory_regress postgres
+DROP DATABASE regress_latin1;
+DROP DATABASE regress_ascii;
