@@ -118,8 +118,9 @@ fn check_interval(
 fn check_word(
     argument: Option<&str>,
     value: Option<&str>,
-    words: Array<'_, &str>,
+    words: Option<Array<'_, &str>>,
 ) -> std::result::Result<Option<String>, ErrorReport> {
+    let words = needed("words", words)?;
     let words: Vec<&str> = words.iter().flatten().collect();
     match value {
         Some(value) if !words.contains(&value) => Err(Error::bad_argument(

@@ -73,9 +73,10 @@ raw_function!(merge_entity, pg_finfo_merge_entity, |call| {
 
 #[pg_extern(sql = false)]
 fn check_end(
-    valid_from: TimestampWithTimeZone,
+    valid_from: Option<TimestampWithTimeZone>,
     valid_to: Option<TimestampWithTimeZone>,
 ) -> std::result::Result<TimestampWithTimeZone, ErrorReport> {
+    let valid_from = check::needed("valid_from", valid_from)?;
     let valid_to = valid_to.unwrap_or_else(pgrx::datum::datetime_support::now);
     if valid_to < valid_from {
         return Err(Error::bad_argument(
