@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+pub use nix::sys::signal::Signal;
 pub use postgres;
 use postgres::{Client, Config, NoTls};
 
@@ -16,7 +17,12 @@ pub const SUPERUSER: &str = "postgres";
 
 /// SIGKILL to one process of a server, which may have ended already.
 pub fn kill_process(pid: i32) {
-    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    signal_process(pid, Signal::SIGKILL);
+}
+
+/// A signal to one process of a server, which may have ended already.
+pub fn signal_process(pid: i32, signal: Signal) {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
 }
 
 /// How a server is asked to stop.

@@ -1,12 +1,11 @@
 //! Every function of the schema, called with hostile arguments, by each profile: the server lives, nothing is an internal error
 //! (XX000), nothing tells of another tenant or user, and no call changes who is asking.
 
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cluster::postgres::{Client, SimpleQueryMessage};
-use cluster::{Cluster, SUPERUSER};
+use cluster::{Cluster, SUPERUSER, Signal, signal_process};
 
 const CALLS: u64 = 2_400;
 
@@ -402,13 +401,13 @@ fn a_violation_outlives_its_call() {
         .query_one("SELECT pg_read_file('postmaster.pid')", &[])
         .unwrap()
         .get(0);
-    let postmaster = Postmaster(file.lines().next().unwrap().to_owned());
+    let postmaster = Postmaster(file.lines().next().unwrap().parse().unwrap());
     let mut cancelled = cluster.connect("app", "hostile_service");
     let mut terminated = cluster.connect("app", "hostile_service");
     let victim: i32 = terminated.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
     let refused = "SET statement_timeout = '300ms'; BEGIN; SELECT memory.set_security_context('red', 'alice');
                    SELECT memory.get_preferences(user_id => 'bob')";
-    postmaster.signal("STOP");
+    signal_process(postmaster.0, Signal::SIGSTOP);
     let code = cancelled
         .batch_execute(refused)
         .unwrap_err()
@@ -425,7 +424,7 @@ fn a_violation_outlives_its_call() {
         .query_one("SELECT pg_terminate_backend($1, 5000)", &[&victim])
         .unwrap();
     terminating.join().unwrap().unwrap_err();
-    postmaster.signal("CONT");
+    drop(postmaster);
     assert_eq!(code, "57014");
     let recorded = "SELECT count(*) FROM memory.security_violations WHERE user_id = 'alice' AND kind = 'other_user'";
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -436,17 +435,10 @@ fn a_violation_outlives_its_call() {
 }
 
 /// The server's first process, which starts all others; it goes on when this is dropped.
-struct Postmaster(String);
-
-impl Postmaster {
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([&format!("-{signal}"), &self.0]).status();
-        assert!(status.unwrap().success());
-    }
-}
+struct Postmaster(i32);
 
 impl Drop for Postmaster {
     fn drop(&mut self) {
-        self.signal("CONT");
+        signal_process(self.0, Signal::SIGCONT);
     }
 }
