@@ -38,6 +38,7 @@ impl Statement {
 
     /// Writes, or reads with a snapshot of this instant.
     pub fn write<R>(&self, args: &[DatumWithOid<'_>], then: impl FnOnce(SpiTupleTable<'_>) -> R) -> R {
+        require_writable();
         let _pinned = PinnedPath::new();
         Spi::connect_mut(|client| {
             let plan = self.plan.get_or_init(|| self.prepare(client));
@@ -68,12 +69,25 @@ impl Kept {
 
 /// Writes by a statement that is made at run time and planned for this one run; `sql` names its schemas.
 pub fn write_once<R>(sql: &str, args: &[DatumWithOid<'_>], then: impl FnOnce(SpiTupleTable<'_>) -> R) -> R {
+    require_writable();
     let _pinned = PinnedPath::new();
     Spi::connect_mut(|client| then(unwrap(client.update(sql, None, args))))
 }
 
+/// Raises 25006 on a standby and 25000 in a parallel worker, as SQL does: Spi would ask for a transaction id first, and fail
+/// with an internal error.
+fn require_writable() {
+    const WHAT: &std::ffi::CStr = c"a statement that writes";
+    // SAFETY: raises or returns.
+    unsafe {
+        pg_sys::PreventCommandDuringRecovery(WHAT.as_ptr());
+        pg_sys::PreventCommandIfParallelMode(WHAT.as_ptr());
+    }
+}
+
 /// Runs a statement that is made at run time (DDL); `sql` quotes its own names.
 pub fn run(sql: &str) {
+    require_writable();
     let _pinned = PinnedPath::new();
     unwrap(Spi::run(sql));
 }

@@ -71,10 +71,10 @@ pub fn keeps_snapshot() -> bool {
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
-/// Whether the transaction may not write: READ ONLY, or on a standby.
+/// Whether the transaction may not write: READ ONLY, on a standby, or in a parallel worker.
 pub fn is_read_only() -> bool {
     // SAFETY: backend-local state.
-    unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() }
+    unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() || pg_sys::IsInParallelMode() }
 }
 
 /// The transaction's own id, 64 bits wide, where it has written.
