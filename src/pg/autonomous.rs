@@ -6,13 +6,15 @@
 //! terminated while it waits takes nothing back. The caller holds no LWLock, and no lock that the work needs. The worker calls
 //! `perform` first and nothing else.
 
+use std::time::Duration;
+
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, SignalWakeFlags};
 use pgrx::pg_sys;
 
 use super::process;
 
 /// Runs the exported function `worker` on the payload and waits for it. False where it could not be started: on a standby, or
-/// when no worker slot is free.
+/// when no worker slot gets free.
 pub fn run(name: &str, worker: &str, payload: &[u8]) -> bool {
     // SAFETY: reads shared state.
     if unsafe { pg_sys::RecoveryInProgress() } {
@@ -21,22 +23,30 @@ pub fn run(name: &str, worker: &str, payload: &[u8]) -> bool {
     let Some(segment) = Segment::create(payload) else {
         return false;
     };
-    let started = BackgroundWorkerBuilder::new(name)
-        .set_library("memory_ext")
-        .set_function(worker)
-        .enable_spi_access()
-        .set_restart_time(None)
-        .set_notify_pid(process::pid())
-        .set_argument(Some(pg_sys::Datum::from(segment.handle())))
-        .load_dynamic();
-    match started {
-        Ok(worker) => worker.wait_for_shutdown().is_ok(),
-        Err(_) => {
-            segment.unpin();
-            false
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        let started = BackgroundWorkerBuilder::new(name)
+            .set_library("memory_ext")
+            .set_function(worker)
+            .enable_spi_access()
+            .set_restart_time(None)
+            .set_notify_pid(process::pid())
+            .set_argument(Some(pg_sys::Datum::from(segment.handle())))
+            .load_dynamic();
+        if let Ok(worker) = started {
+            return worker.wait_for_shutdown().is_ok();
         }
     }
+    segment.unpin();
+    false
 }
+
+/// How often a worker is asked for while all slots are taken: a tenth of a second, which a flood of calls clears, and which no cancel
+/// cuts short.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// In the worker: connects to the caller's database and runs `work` on the payload in a transaction.
 pub fn perform(argument: pg_sys::Datum, work: impl FnOnce(&[u8]) + std::panic::UnwindSafe + std::panic::RefUnwindSafe) {

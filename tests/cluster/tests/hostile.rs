@@ -476,3 +476,36 @@ impl Drop for Postmaster {
         signal_process(self.0, Signal::SIGCONT);
     }
 }
+
+/// Several at once who are refused again and again, and cancel, use up the worker slots; what they tried is recorded all the same.
+#[test]
+fn a_flood_of_violations_is_recorded() {
+    let cluster = Cluster::new("flood");
+    cluster.create_database("app");
+    let mut superuser = cluster.connect("app", SUPERUSER);
+    superuser.batch_execute(SETUP).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = cluster.connect("app", "hostile_service");
+                for i in 0..60 {
+                    let timeout = 1 + i % 6;
+                    let refused = format!(
+                        "BEGIN; SELECT memory.set_security_context('red', 'alice'); SET LOCAL statement_timeout = {timeout};
+                         SELECT memory.get_preferences(user_id => 'bob')"
+                    );
+                    client.batch_execute(&refused).unwrap_err();
+                    client.batch_execute("ROLLBACK").unwrap();
+                }
+            });
+        }
+    });
+    let logged = cluster.log().matches("LOG:  memory_ext security violation").count() as i64;
+    let recorded = "SELECT count(*) FROM memory.security_violations";
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while superuser.query_one(recorded, &[]).unwrap().get::<_, i64>(0) < logged {
+        assert!(Instant::now() < deadline, "of {logged}: {}", cluster.log());
+        sleep(Duration::from_millis(10));
+    }
+    assert!(logged > 100, "only {logged} came as far as the check");
+}
