@@ -113,6 +113,7 @@ fn check_words(
         return Ok(None);
     };
     let check = |word: Option<String>| {
+        pgrx::check_for_interrupts!();
         let word = check::needed(&format!("an element of {argument}"), word)?;
         vocabulary.check(&word)?;
         Ok(word)

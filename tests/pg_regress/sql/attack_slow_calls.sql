@@ -17,4 +17,18 @@ SET LOCAL statement_timeout = '200ms';
 SELECT memory.store_node('{"entity_id": "slow", "entity_system": "x"}', 'domain_entity',
     tags => ARRAY(SELECT (-i)::text FROM generate_series(1, 250000) AS i)) IS NOT NULL AS stored;
 ROLLBACK;
+-- words to filter by: each is looked up, some 1 µs, and the array may be long
+SET statement_timeout = '100ms';
+DO $$
+DECLARE
+    began timestamptz := clock_timestamp();
+BEGIN
+    PERFORM memory.check_context_types(array_fill('domain_entity'::text, '{3000000}'));
+    RAISE 'not cancelled';
+EXCEPTION WHEN query_canceled THEN
+    IF clock_timestamp() > began + interval '1.5 seconds' THEN
+        RAISE 'cancelled after %', clock_timestamp() - began;
+    END IF;
+END
+$$;
 \c - postgres
