@@ -78,6 +78,8 @@ thread_local! {
 
 /// Records that something was refused. The caller raises its error afterwards.
 pub fn record(violation: Violation, detail: &str, who: Who) {
+    // Writing to the log looks for a cancel: whoever sets a short statement_timeout would get away there.
+    let held = process::CancelHeld::new();
     let row = Row {
         kind: violation.name(),
         detail,
@@ -95,7 +97,8 @@ pub fn record(violation: Violation, detail: &str, who: Who) {
         "memory_ext",
     )
     .report(PgLogLevel::LOG_SERVER_ONLY);
-    if !autonomous::run("memory_ext violation", "record_violation", text.as_bytes()) {
+    let started = autonomous::start("memory_ext violation", "record_violation", text.as_bytes());
+    if started.is_none() {
         ErrorReport::new(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
             "the security violation stands in this log only: no background worker could be started",
@@ -103,6 +106,10 @@ pub fn record(violation: Violation, detail: &str, who: Who) {
         )
         .set_hint("Raise max_worker_processes.")
         .report(PgLogLevel::LOG_SERVER_ONLY);
+    }
+    drop(held);
+    if let Some(worker) = started {
+        worker.wait();
     }
 }
 

@@ -1,28 +1,26 @@
 //! Work that stays although the calling transaction is rolled back: a dynamic background worker does it in a transaction of
 //! its own, in the same database, as the bootstrap superuser.
 //!
-//! Protocol: `run` puts the payload into a dynamic shared memory segment, starts the worker (an exported function of this
-//! library) and waits until it has ended. The segment is pinned until the worker has read it, so a caller who is cancelled or
-//! terminated while it waits takes nothing back. The caller holds no LWLock, and no lock that the work needs. The worker calls
+//! Protocol: `start` puts the payload into a dynamic shared memory segment, starts the worker (an exported function of this
+//! library). The segment is pinned until the worker has read it, so a caller who is cancelled or
+//! terminated afterwards takes nothing back. The caller holds no LWLock, and no lock that the work needs. The worker calls
 //! `perform` first and nothing else.
 
 use std::time::Duration;
 
-use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, SignalWakeFlags};
+use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, DynamicBackgroundWorker, SignalWakeFlags};
 use pgrx::pg_sys;
 
 use super::process;
 
-/// Runs the exported function `worker` on the payload and waits for it. False where it could not be started: on a standby, or
-/// when no worker slot gets free.
-pub fn run(name: &str, worker: &str, payload: &[u8]) -> bool {
+/// Starts the exported function `worker` on the payload. None where it could not be started: on a standby, or when no worker
+/// slot gets free.
+pub fn start(name: &str, worker: &str, payload: &[u8]) -> Option<Started> {
     // SAFETY: reads shared state.
     if unsafe { pg_sys::RecoveryInProgress() } {
-        return false;
+        return None;
     }
-    let Some(segment) = Segment::create(payload) else {
-        return false;
-    };
+    let segment = Segment::create(payload)?;
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
             std::thread::sleep(PAUSE);
@@ -36,11 +34,21 @@ pub fn run(name: &str, worker: &str, payload: &[u8]) -> bool {
             .set_argument(Some(pg_sys::Datum::from(segment.handle())))
             .load_dynamic();
         if let Ok(worker) = started {
-            return worker.wait_for_shutdown().is_ok();
+            return Some(Started(worker));
         }
     }
     segment.unpin();
-    false
+    None
+}
+
+/// A worker that was started.
+pub struct Started(DynamicBackgroundWorker);
+
+impl Started {
+    /// Waits until it has ended; a cancel ends the waiting, not the worker.
+    pub fn wait(self) {
+        let _ = self.0.wait_for_shutdown();
+    }
 }
 
 /// How often a worker is asked for while all slots are taken: a tenth of a second, which a flood of calls clears, and which no cancel

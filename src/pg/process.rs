@@ -59,3 +59,24 @@ pub fn client_reads_unicode() -> bool {
     // SAFETY: reads backend-local state.
     unsafe { pg_sys::pg_get_client_encoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
 }
+
+/// While this lives a cancel waits, statement_timeout too; a termination does not. For moments only.
+pub struct CancelHeld(());
+
+impl CancelHeld {
+    pub fn new() -> Self {
+        // SAFETY: a counter of this backend, as HOLD_CANCEL_INTERRUPTS() counts it.
+        unsafe { pg_sys::QueryCancelHoldoffCount += 1 }
+        Self(())
+    }
+}
+
+impl Drop for CancelHeld {
+    fn drop(&mut self) {
+        // An error has set it to 0.
+        if !std::thread::panicking() {
+            // SAFETY: counted in new().
+            unsafe { pg_sys::QueryCancelHoldoffCount -= 1 }
+        }
+    }
+}
