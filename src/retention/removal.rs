@@ -141,8 +141,7 @@ impl Removal<'_> {
 
     /// Removes the batch. The second answer counts what hung on the rows.
     pub fn run(&self) -> (Outcome, i64) {
-        let mut rows = self.take();
-        let is_full = self.batch_size.is_some_and(|size| rows.len() == size as usize);
+        let (mut rows, is_full) = self.take();
         for child in self.class.children {
             if !rows.is_empty() {
                 rows = self.lock_children(child, rows);
@@ -167,8 +166,8 @@ impl Removal<'_> {
         (outcome, hanging)
     }
 
-    /// Locks rows that are due, oldest first.
-    fn take(&self) -> Vec<String> {
+    /// Locks rows that are due, oldest first; gives those whose users allow it, and whether the batch was full.
+    fn take(&self) -> (Vec<String>, bool) {
         let sql = format!(
             "SELECT t.ctid::text, t.tenant_id, t.user_id {} ORDER BY {} LIMIT $1 FOR UPDATE OF t {}",
             self.due.of(self.class, self.table),
@@ -180,11 +179,13 @@ impl Removal<'_> {
                 rows.filter_map(|row| Some((unwrap(row.get(1))?, unwrap(row.get(2))?, unwrap(row.get(3)))))
                     .collect()
             });
+        let is_full = self.batch_size.is_some_and(|size| rows.len() == size as usize);
         if self.due.waits() {
-            return rows.into_iter().map(|(row, ..)| row).collect();
+            return (rows.into_iter().map(|(row, ..)| row).collect(), is_full);
         }
         let mut users: HashMap<(Uuid, &str), bool> = HashMap::new();
-        rows.iter()
+        let allowed = rows
+            .iter()
             .filter(|(_, tenant, user)| {
                 user.as_deref().is_none_or(|user| {
                     *users.entry((*tenant, user)).or_insert_with(|| {
@@ -194,7 +195,8 @@ impl Removal<'_> {
                 })
             })
             .map(|(row, ..)| row.clone())
-            .collect()
+            .collect();
+        (allowed, is_full)
     }
 
     /// Locks what hangs on the rows. A job goes on with the rows that are due still and all of whose children it got.

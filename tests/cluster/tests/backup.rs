@@ -30,6 +30,9 @@ SELECT count(*) FROM memory.store_nodes((SELECT jsonb_agg(jsonb_build_object('co
 SELECT memory.store_relationships((SELECT jsonb_agg(jsonb_build_object('from_node_id', a.node_id, 'to_node_id', b.node_id,
     'relationship_type', 'cites', 'strength', 0.3)) FROM memory.nodes a, memory.nodes b WHERE a.entity_id < b.entity_id), user_id => 'a');
 SELECT memory.end_node((SELECT node_id FROM memory.nodes LIMIT 1), user_id => 'a');
+SELECT memory.set_retention_policy('nodes', '1 year'), memory.set_retention_policy('audit_log', '10 years', 'acme');
+SELECT memory.place_legal_hold('b', 'case', 'acme');
+SELECT memory.apply_retention(), memory.clean_expired();
 DO $$ BEGIN PERFORM memory.get_user_stats('globex', 'a'); EXCEPTION WHEN insufficient_privilege THEN NULL; END $$;
 "#;
 

@@ -131,6 +131,15 @@ SELECT table_name, count(*) FILTER (WHERE changes IS NULL) AS redacted, count(*)
 FROM memory.audit_log WHERE operation IN ('INSERT', 'UPDATE') AND login_role = 'ret_service' GROUP BY 1 ORDER BY 1;
 SELECT DISTINCT row_key->>'event_id' FROM memory.audit_log WHERE table_name ~ 'events' AND changes::text ~ 'marker' ORDER BY 1;
 
+-- a relationship by itself
+\connect - ret_service
+SELECT FROM memory.set_security_context('ret-a', service_name => 'tests', is_local => false);
+UPDATE memory.relationships SET created_at = now() - interval '40 days' WHERE user_id = 'bob';
+\connect - ret_operator
+SELECT memory.set_retention_policy('relationships', '30 days', 'ret-a');
+SELECT affected, more FROM memory.apply_retention() WHERE data_class = 'relationships';
+SELECT memory.drop_retention_policy('relationships', 'ret-a');
+
 -- cleanup_old_nodes_takes_what_is_strictly_longer_ago
 \connect - ret_service
 SELECT memory.cleanup_old_nodes('ann', 29, 'ret-a');
@@ -197,8 +206,12 @@ SELECT user_id, session_id FROM memory.sessions WHERE user_id = 'ann' ORDER BY 1
 SELECT user_id, session_id FROM memory.agent_sessions_archive ORDER BY 1, 2;
 SELECT user_id, content->>'n' AS n FROM memory.nodes ORDER BY 1, 2;
 
--- the_audit_log_is_kept_for_seven_years, and no longer
+-- a superuser needs no context, but has to name whom
 \connect - postgres
+SELECT memory.cleanup_old_nodes('ann', 1000, 'ret-b');
+SELECT memory.cleanup_old_nodes('ann', 1000);
+
+-- the_audit_log_is_kept_for_seven_years, and no longer
 ALTER TABLE memory.audit_log DISABLE TRIGGER append_only;
 UPDATE memory.audit_log SET changed_at = now() - CASE WHEN id % 2 = 0 THEN interval '7 years 1 day' ELSE '6 years' END
 WHERE tenant_id = '00000000-0000-7000-8000-00000000e70a' AND table_name = 'navigation';
