@@ -20,8 +20,9 @@ BEGIN
             HINT = 'Look at what it holds, then DROP SCHEMA memory or give it to the installing role: '
                 'ALTER SCHEMA memory OWNER TO CURRENT_USER; REVOKE CREATE ON SCHEMA memory FROM ….';
     END IF;
-    -- Texts are read as UTF-8 everywhere: in another encoding two users could look alike.
-    IF getdatabaseencoding() <> 'UTF8' THEN
+    -- Texts are read as UTF-8 everywhere: in another encoding two users could look alike. (SQL_ASCII is none; what is no UTF-8
+    -- is refused there when it comes.)
+    IF getdatabaseencoding() NOT IN ('UTF8', 'SQL_ASCII') THEN
         RAISE object_not_in_prerequisite_state USING
             MESSAGE = format('the encoding of this database is %s', getdatabaseencoding()),
             HINT = 'memory_ext needs UTF8: CREATE DATABASE ... ENCODING ''UTF8'' TEMPLATE template0.';

@@ -84,7 +84,7 @@ pub fn unknown(kind: &str, id: &str) -> Error {
 }
 
 raw_function!(check_object, pg_finfo_check_object, |call| {
-    let argument = call.text(0).map(String::from_utf8_lossy).unwrap_or_default();
+    let argument = call.str(0).unwrap_or_default();
     match object(&argument, call.argument(1)) {
         Ok(value) => call.value(value),
         Err(error) => error.raise(),
@@ -92,7 +92,7 @@ raw_function!(check_object, pg_finfo_check_object, |call| {
 });
 
 raw_function!(check_text, pg_finfo_check_text, |call| {
-    let argument = call.text(0).map(String::from_utf8_lossy).unwrap_or_default();
+    let argument = call.str(0).unwrap_or_default();
     match text(&argument, call.argument(1)) {
         Ok(value) => call.value(value),
         Err(error) => error.raise(),

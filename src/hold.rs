@@ -115,10 +115,9 @@ fn require_covered(tenant: &[u8; 16], user: &str) -> Result<()> {
 }
 
 raw_function!(removable_user, pg_finfo_removable_user, |call| {
-    if let (Some(tenant), Some(user)) = (call.uuid_argument(0), call.text(1)) {
-        let user = String::from_utf8_lossy(user);
-        context::hold::share(&tenant, &user);
-        if let Err(error) = self::check(tenant, &user) {
+    if let (Some(tenant), Some(user)) = (call.uuid_argument(0), call.str(1)) {
+        context::hold::share(&tenant, user);
+        if let Err(error) = self::check(tenant, user) {
             error.raise();
         }
     }

@@ -89,7 +89,7 @@ fn check_end(
 }
 
 raw_function!(check_direction, pg_finfo_check_direction, |call| {
-    let direction = call.text(0).map(String::from_utf8_lossy);
+    let direction = call.str(0);
     match Direction::parse(direction.as_deref()) {
         Ok(_) => call.value(direction.as_deref()),
         Err(error) => error.raise(),

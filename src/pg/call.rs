@@ -3,6 +3,8 @@
 
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
+use crate::error::Error;
+
 /// One call: its arguments and how to answer. Made by `raw_function!` only.
 #[derive(Clone, Copy)]
 pub struct Call(pg_sys::FunctionCallInfo);
@@ -103,6 +105,11 @@ impl Call {
         value.into_datum().unwrap_or_else(|| self.null())
     }
 
+    /// The text argument as the UTF-8 that it has to be; None where it is NULL.
+    pub fn str(&self, argument: usize) -> Option<&str> {
+        self.text(argument).map(utf8)
+    }
+
     /// Answers NULL.
     pub fn null(&self) -> pg_sys::Datum {
         // SAFETY: the call's own struct.
@@ -174,6 +181,18 @@ macro_rules! raw_function {
             $crate::pg::call::answer(info, $body)
         }
     };
+}
+
+/// Text as UTF-8. PostgreSQL has checked it in a UTF8 database; in a SQL_ASCII one nobody has, and what is no UTF-8 is
+/// refused (22023), as two texts could look alike.
+pub fn utf8(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_else(|_| {
+        Error::bad_argument(
+            "a text is not UTF-8",
+            "This database checks no encoding: have the client send UTF-8.",
+        )
+        .raise()
+    })
 }
 
 /// The body of a raw function.

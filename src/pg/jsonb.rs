@@ -240,7 +240,7 @@ impl<'a> Value<'a> {
                 jbvType::jbvString => {
                     let string = value.val.string;
                     let bytes = std::slice::from_raw_parts(string.val.cast::<u8>(), string.len as usize);
-                    Self::Text(std::str::from_utf8(bytes).unwrap_or("\u{fffd}"))
+                    Self::Text(super::call::utf8(bytes))
                 }
                 jbvType::jbvNumeric => {
                     let digits = pgrx::direct_function_call::<&std::ffi::CStr>(

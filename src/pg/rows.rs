@@ -52,7 +52,7 @@ impl Row<'_> {
                 pgrx::vardata_any(varlena).cast::<u8>(),
                 pgrx::varsize_any_exhdr(varlena),
             );
-            std::str::from_utf8(bytes).unwrap_or("\u{fffd}")
+            super::call::utf8(bytes)
         }
     }
 }

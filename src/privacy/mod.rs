@@ -70,7 +70,7 @@ fn tables() -> Vec<Table> {
 
 /// The user that a call is about. The functions run as their owner, so it is asked of the context and of the role outside.
 fn subject(call: Call) -> Result<Subject> {
-    let text = |i| call.text(i).map(String::from_utf8_lossy);
+    let text = |i| call.str(i);
     let allowed = match context::current() {
         Some(context) => context.is_service(),
         None => role::outer_is_superuser(),

@@ -5,7 +5,8 @@ SELECT memory.set_security_context('regress-b', service_name => 'x');
 SELECT memory.check_context_types('{domain_entty}');
 RESET client_encoding;
 \c - postgres
--- In a database whose texts are not Unicode two users could look alike.
+-- In a database whose texts are not Unicode two users could look alike. One that checks nothing is taken, and what is no UTF-8
+-- is refused when it comes.
 CREATE DATABASE regress_latin1 ENCODING 'LATIN1' TEMPLATE template0;
 CREATE DATABASE regress_ascii ENCODING 'SQL_ASCII' TEMPLATE template0;
 \c regress_latin1
@@ -14,6 +15,10 @@ CREATE EXTENSION memory_ext CASCADE;
 \c regress_ascii
 SET client_min_messages = warning;
 CREATE EXTENSION memory_ext CASCADE;
+INSERT INTO memory.tenants (slug) VALUES ('ascii');
+SELECT memory.subject('ascii', E'caf\xe9');
+SELECT memory.log_event('s', 'log', '{"a": 1}', 'e', tenant => 'ascii', user_id => E'caf\xc3\xa9');
+SELECT memory.store_node(E'{"entity_system": "x", "entity_id": "caf\xe9"}', 'domain_entity', tenant => 'ascii', user_id => 'u');
 \c memory_regress postgres
 DROP DATABASE regress_latin1;
 DROP DATABASE regress_ascii;
