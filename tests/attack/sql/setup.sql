@@ -61,6 +61,9 @@ INSERT INTO memory.agent_events_archive (tenant_id, user_id, session_id, event_i
 SELECT tenant_id, user_id, marker || '-archived', marker || '-event', 'log', now(), jsonb_build_object('m', marker, '_tenant', '{}')
 FROM attack_users;
 ANALYZE;
+-- where attackers may create what they like
+CREATE SCHEMA attack_lab;
+GRANT USAGE, CREATE ON SCHEMA attack_lab TO PUBLIC;
 
 -- What an attack tries: statements, one after the other, the last one's rows are looked at.
 CREATE TABLE attack_tries (n int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, statements text[] NOT NULL);
@@ -69,7 +72,7 @@ CREATE FUNCTION attack(VARIADIC statements text[]) RETURNS void LANGUAGE sql AS 
 REVOKE ALL ON FUNCTION attack FROM PUBLIC;
 -- Runs each as the caller and rolls it back. Gives how many rows came, or the SQLSTATE; what came, in rows, error text or
 -- attack.seen (for functions that tell by the side), where it holds a marker of somebody whom the caller may not see.
-CREATE FUNCTION attack_run() RETURNS TABLE (n int, got text, leaked text) LANGUAGE plpgsql AS $$
+CREATE FUNCTION attack_run() RETURNS TABLE (n int, got text, leaked text) LANGUAGE plpgsql SET client_min_messages = error AS $$
 DECLARE
     try attack_tries;
     statement text;
@@ -110,5 +113,35 @@ BEGIN
         leaked := CASE WHEN seen ~ others THEN seen END;
         RETURN NEXT;
     END LOOP;
+END
+$$;
+-- Runs two statements and rolls them back; a row where the answers or errors differ in more than the names and values that are quoted in
+-- them: then one who may see neither is told which of two things there is.
+CREATE FUNCTION attack_differ(one text, other text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    statements text[] := ARRAY[one, other];
+    told text[] := '{}';
+    answer record;
+    seen text;
+    detail text;
+    hint text;
+BEGIN
+    FOR i IN 1..2 LOOP
+        seen := '';
+        BEGIN
+            BEGIN
+                FOR answer IN EXECUTE statements[i] LOOP seen := seen || answer::text; END LOOP;
+            EXCEPTION WHEN invalid_cursor_definition THEN
+                EXECUTE statements[i];
+            END;
+            RAISE EXCEPTION USING ERRCODE = 'ZZ000';
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+            seen := concat_ws(' ', seen, sqlstate, sqlerrm, detail, hint);
+        END;
+        seen := regexp_replace(seen, '\m[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\M', '', 'g');
+        told := told || regexp_replace(seen, '(''[^'']*'')|("[^"]*")', '', 'g');
+    END LOOP;
+    IF told[1] <> told[2] THEN RETURN NEXT 'secret- or not: ' || told[1] || ' / ' || told[2]; END IF;
 END
 $$;
