@@ -49,12 +49,12 @@ $$;
 BEGIN;
 SELECT FROM memory.set_security_context('attack-a', 'alice');
 SELECT * FROM attack_try();
-COMMIT;
+ROLLBACK;
 -- in a service's context: another tenant, an unknown one
 BEGIN;
 SELECT FROM memory.set_security_context('attack-a', service_name => 'x');
 SELECT * FROM attack_try() WHERE tries LIKE 'tenant%';
-COMMIT;
+ROLLBACK;
 -- in none: a known tenant and user too
 SELECT * FROM attack_try() WHERE got <> '42501';
 \c - postgres

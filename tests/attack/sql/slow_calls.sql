@@ -1,5 +1,5 @@
 -- No argument makes a call that neither ends nor can be cancelled.
-\c - regress_service
+\c - attack_service
 SET statement_timeout = '20s';
 -- search: as long as the text, however much of it looks like the query
 SELECT memory.contains_text(repeat('a', 8000000), repeat('a', 4000000) || 'b');
@@ -7,7 +7,7 @@ SELECT memory.contains_text(repeat('é', 4000000), repeat('É', 2000000) || 'b')
 SELECT memory.contains_text(repeat('a', 8000000) || 'b', repeat('A', 4000000) || 'B');
 -- tags: each is looked up, not compared with all others
 BEGIN;
-SELECT FROM memory.set_security_context('regress-a', 'alice');
+SELECT FROM memory.set_security_context('attack-a', 'alice');
 SELECT memory.store_node('{"entity_id": "slow", "entity_system": "x"}', 'domain_entity',
     tags => ARRAY(SELECT i::text FROM generate_series(1, 250000) AS i)) IS NOT NULL AS stored;
 SELECT cardinality(tags) FROM memory.nodes WHERE entity_id = 'slow';
