@@ -1,6 +1,7 @@
 -- Runs what stands in attack_tries as each profile: app as a back end's user, in a sealed context; a service in its tenant's. The caller
 -- may set only: which answers are shown.
 \set ECHO none
+\set was_quiet :QUIET
 \set QUIET on
 \if :{?only}
 \else
@@ -35,5 +36,5 @@ SELECT * FROM attack_run() WHERE :only;
 \c - postgres
 TRUNCATE attack_tries RESTART IDENTITY;
 \pset footer on
-\set QUIET off
+\set QUIET :was_quiet
 \set ECHO all

@@ -1,6 +1,7 @@
 -- Every function that runs as its owner, as far as a profile may call it at all, with another tenant and user: it takes them from the
 -- context, or refuses. (An operator's jobs are for all tenants, and give counts.)
-SELECT attack(format('SELECT * FROM memory.%I(%s)', p.proname, (
+INSERT INTO attack_tries (statements)
+SELECT ARRAY[format('SELECT * FROM memory.%I(%s)', p.proname, (
     SELECT string_agg(format('%I => ', a.name) || CASE
         WHEN a.name IN ('user_id', 'subject_id') THEN quote_literal('bob')
         WHEN a.name = 'tenant' THEN quote_literal(tenant)
@@ -16,7 +17,7 @@ SELECT attack(format('SELECT * FROM memory.%I(%s)', p.proname, (
         WHEN a.type IN ('uuid[]'::regtype, 'text[]'::regtype) THEN quote_literal('{}')
         WHEN a.type IN ('int'::regtype, 'bigint'::regtype, 'real'::regtype, 'float8'::regtype) THEN '1'
         ELSE quote_literal('x') END, ', ' ORDER BY a.n)
-    FROM unnest(p.proargnames[:p.pronargs], p.proargtypes::oid[]) WITH ORDINALITY AS a (name, type, n) WHERE a.n <= p.pronargs)))
+    FROM unnest(p.proargnames[:p.pronargs], p.proargtypes::oid[]) WITH ORDINALITY AS a (name, type, n) WHERE a.n <= p.pronargs))]
 FROM pg_proc AS p, unnest('{attack-b,attack-a,attack-none}'::text[]) AS tenant
 WHERE p.pronamespace = 'memory'::regnamespace AND p.prosecdef AND p.prorettype <> 'trigger'::regtype AND p.prorettype <> 'event_trigger'::regtype AND p.prokind = 'f';
 SELECT count(*) > 20 AS some FROM attack_tries;
