@@ -85,7 +85,7 @@ pub fn unknown(kind: &str, id: &str) -> Error {
 
 raw_function!(check_object, pg_finfo_check_object, |call| {
     let argument = call.str(0).unwrap_or_default();
-    match object(&argument, call.argument(1)) {
+    match object(argument, call.argument(1)) {
         Ok(value) => call.value(value),
         Err(error) => error.raise(),
     }
@@ -93,7 +93,7 @@ raw_function!(check_object, pg_finfo_check_object, |call| {
 
 raw_function!(check_text, pg_finfo_check_text, |call| {
     let argument = call.str(0).unwrap_or_default();
-    match text(&argument, call.argument(1)) {
+    match text(argument, call.argument(1)) {
         Ok(value) => call.value(value),
         Err(error) => error.raise(),
     }

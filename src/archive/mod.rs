@@ -62,7 +62,7 @@ fn or_raise<T>(result: Result<T>) -> T {
 
 raw_function!(archive_scope, pg_finfo_archive_scope, |call| {
     let text = |i| call.str(i);
-    let subject = or_raise(context::subject(text(0).as_deref(), text(1).as_deref(), Reach::Tenant));
+    let subject = or_raise(context::subject(text(0), text(1), Reach::Tenant));
     or_raise(context::require_service());
     let (low, high) = subject.users();
     call.row([Some(call.uuid(subject.tenant)), low.into_datum(), high.into_datum()])

@@ -106,7 +106,7 @@ raw_function!(context_user_high, pg_finfo_context_user_high, |call| {
 /// Arguments 0 and 1 of a call: tenant and user.
 pub(super) fn subject_of(call: Call, reach: Reach) -> Subject {
     let text = |i| call.str(i);
-    subject(text(0).as_deref(), text(1).as_deref(), reach).unwrap_or_else(|error| error.raise())
+    subject(text(0), text(1), reach).unwrap_or_else(|error| error.raise())
 }
 
 raw_function!(subject_wrapper, pg_finfo_subject_wrapper, |call| {

@@ -90,8 +90,8 @@ fn check_end(
 
 raw_function!(check_direction, pg_finfo_check_direction, |call| {
     let direction = call.str(0);
-    match Direction::parse(direction.as_deref()) {
-        Ok(_) => call.value(direction.as_deref()),
+    match Direction::parse(direction) {
+        Ok(_) => call.value(direction),
         Err(error) => error.raise(),
     }
 });

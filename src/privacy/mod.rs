@@ -81,7 +81,7 @@ fn subject(call: Call) -> Result<Subject> {
             "A service context names no user: SELECT memory.set_security_context('<tenant>', service_name => '…').",
         ));
     }
-    context::subject(text(1).as_deref(), text(0).as_deref(), Reach::User)
+    context::subject(text(1), text(0), Reach::User)
 }
 
 fn arguments(subject: &Subject) -> [DatumWithOid<'_>; 2] {
