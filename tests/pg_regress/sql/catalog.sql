@@ -35,8 +35,8 @@ INSERT INTO words VALUES
     ('audit_log.login_role'), ('security_violations.kind'), ('security_violations.actor_role'),
     ('security_violations.login_role'), ('context_types.name'), ('event_types.name'), ('relationship_types.name'),
     ('personal_columns.relation'), ('personal_columns.column_name'), ('personal_columns.treatment'), ('personal_columns.erasure'),
-    ('events.event_type'), ('sessions.status'), ('nodes.context_type'), ('nodes.tier'),
-    ('relationships.relationship_type'), ('legal_holds.placed_by'), ('legal_holds.lifted_by'),
+    ('sessions.status'), ('nodes.tier'),
+    ('legal_holds.placed_by'), ('legal_holds.lifted_by'),
     ('retention_policies.data_class'), ('retention_policies.action');
 
 CREATE TEMP VIEW relations AS
