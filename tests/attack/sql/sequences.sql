@@ -5,7 +5,6 @@ SELECT attack(statement) FROM unnest(ARRAY[
     'SELECT nextval(''memory.audit_log_id_seq'')',
     'SELECT currval(''memory.audit_log_id_seq'')',
     'SELECT setval(''memory.audit_log_id_seq'', 1)',
-    'SELECT pg_sequence_last_value(''memory.audit_log_id_seq''::regclass)',
     'SELECT * FROM pg_sequences WHERE schemaname = ''memory'' AND last_value IS NOT NULL',
     'ALTER SEQUENCE memory.audit_log_id_seq RESTART',
     'SELECT pg_get_serial_sequence(''memory.audit_log'', ''id'')'
