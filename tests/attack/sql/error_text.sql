@@ -1,5 +1,5 @@
 -- Messages, details and hints: of another's rows they say what they say of none.
-SELECT attack(format('SELECT * FROM attack_differ(%L, %L)', replace(statement, '?', there), replace(statement, '?', missing)))
+SELECT attack(format('SELECT * FROM attack_differ(%L, %L, %L)', statement, there, missing))
 FROM (VALUES
     ($$SELECT memory.end_session('?')$$, 'hidden-bob-session', 'nothing'),
     ($$SELECT * FROM memory.get_session('?')$$, 'hidden-bob-session', 'nothing'),

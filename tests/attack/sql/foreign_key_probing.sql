@@ -1,5 +1,5 @@
 -- A foreign key must not tell whether another's row is there: what is told of one that is, is told of one that is not.
-SELECT attack(format('SELECT * FROM attack_differ(%L, %L)', replace(statement, '?', there), replace(statement, '?', missing)))
+SELECT attack(format('SELECT * FROM attack_differ(%L, %L, %L)', statement, there, missing))
 FROM (VALUES
     ($$INSERT INTO memory.relationships (tenant_id, user_id, from_node_id, to_node_id, relationship_type)
        VALUES ('00000000-0000-7000-8000-00000000000a', 'alice', '00000000-0000-7000-8000-0000000001aa', '?', 'led_to')$$,

@@ -22,7 +22,7 @@ SELECT attack(statement) FROM unnest(ARRAY[
     $$SELECT memory.archive_old_audit_logs(0)$$
 ]) AS statement;
 -- whether there is such a user, or a hold on one, is not told to who may not ask
-SELECT attack(format('SELECT * FROM attack_differ(%L, %L)', replace(statement, '?', 'bob'), replace(statement, '?', 'nobody'))) FROM unnest(ARRAY[
+SELECT attack(format('SELECT * FROM attack_differ(%L, %L, %L)', statement, 'bob', 'nobody')) FROM unnest(ARRAY[
     $$SELECT * FROM memory.export_user_data('?', 'attack-b')$$,
     $$SELECT * FROM memory.erase_user_data('?', 'attack-b')$$,
     $$SELECT memory.cleanup_old_nodes('?', 0, 'attack-b')$$,

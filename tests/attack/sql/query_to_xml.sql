@@ -3,7 +3,6 @@ SELECT attack(statement) FROM unnest(ARRAY[
     $$SELECT query_to_xml('SELECT * FROM memory.nodes', true, true, '')$$,
     $$SELECT query_to_xml('SELECT * FROM memory.agent_sessions_archive', true, true, '')$$,
     $$SELECT query_to_xml_and_xmlschema('SELECT * FROM memory.sessions', true, true, '')$$,
-    $$SELECT query_to_xml('UPDATE memory.nodes SET summary = summary RETURNING *', true, true, '')$$,
     $$SELECT query_to_xml('SELECT * FROM memory.list_nodes(tenant => ''attack-b'', user_id => ''bob'')', true, true, '')$$,
     $$SELECT query_to_xml('SELECT memory.set_security_context(''attack-a'', ''bob'')', true, true, ''), (SELECT string_agg(summary, '') FROM memory.nodes)$$,
     $$SELECT table_to_xml('memory.nodes', true, true, '')$$,

@@ -26,7 +26,7 @@ SELECT attack(statement) FROM unnest(ARRAY[
     $$TABLE memory.agent_events_archive$$
 ]) AS statement;
 -- a conflict tells no more of one that is there than of one that is not
-SELECT attack(format('SELECT * FROM attack_differ(%L, %L)', replace(statement, '?', 'bob'), replace(statement, '?', 'nobody'))) FROM unnest(ARRAY[
+SELECT attack(format('SELECT * FROM attack_differ(%L, %L, %L)', statement, 'bob', 'nobody')) FROM unnest(ARRAY[
     $$INSERT INTO memory.preferences (tenant_id, user_id, preferences) VALUES ('00000000-0000-7000-8000-00000000000b', '?', '{}') ON CONFLICT DO NOTHING$$,
     $$INSERT INTO memory.user_metadata AS m (tenant_id, user_id) VALUES ('00000000-0000-7000-8000-00000000000b', '?')
       ON CONFLICT (tenant_id, user_id) DO UPDATE SET metadata = m.metadata RETURNING m.metadata$$

@@ -115,32 +115,32 @@ BEGIN
     END LOOP;
 END
 $$;
--- Runs two statements and rolls them back; a row where the answers or errors differ in more than the names and values that are quoted in
--- them: then one who may see neither is told which of two things there is.
-CREATE FUNCTION attack_differ(one text, other text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+-- Runs a statement with each of two values for its ? and rolls it back; a row where answers or errors differ in more than the value and
+-- random ids: then one who may see neither is told which of the two is there.
+CREATE FUNCTION attack_differ(statement text, there text, missing text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
-    statements text[] := ARRAY[one, other];
+    probes text[] := ARRAY[there, missing];
+    probe text;
     told text[] := '{}';
     answer record;
     seen text;
     detail text;
     hint text;
 BEGIN
-    FOR i IN 1..2 LOOP
+    FOREACH probe IN ARRAY probes LOOP
         seen := '';
         BEGIN
             BEGIN
-                FOR answer IN EXECUTE statements[i] LOOP seen := seen || answer::text; END LOOP;
+                FOR answer IN EXECUTE replace(statement, '?', probe) LOOP seen := seen || answer::text; END LOOP;
             EXCEPTION WHEN invalid_cursor_definition THEN
-                EXECUTE statements[i];
+                EXECUTE replace(statement, '?', probe);
             END;
             RAISE EXCEPTION USING ERRCODE = 'ZZ000';
         EXCEPTION WHEN OTHERS THEN
             GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
             seen := concat_ws(' ', seen, sqlstate, sqlerrm, detail, hint);
         END;
-        seen := regexp_replace(seen, '\m[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\M', '', 'g');
-        told := told || regexp_replace(seen, '(''[^'']*'')|("[^"]*")', '', 'g');
+        told := told || regexp_replace(replace(seen, probe, '?'), '\m[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\M', '', 'g');
     END LOOP;
     IF told[1] <> told[2] THEN RETURN NEXT 'secret- or not: ' || told[1] || ' / ' || told[2]; END IF;
 END

@@ -1,5 +1,5 @@
 -- Nor must a unique key: what another has is free for oneself, and a row in another's name is refused before its key is looked up.
-SELECT attack(format('SELECT * FROM attack_differ(%L, %L)', replace(statement, '?', there), replace(statement, '?', missing)))
+SELECT attack(format('SELECT * FROM attack_differ(%L, %L, %L)', statement, there, missing))
 FROM (VALUES
     -- in one's own name
     ($$INSERT INTO memory.sessions (tenant_id, user_id, session_id) VALUES ('00000000-0000-7000-8000-00000000000a', 'alice', '?')$$,
