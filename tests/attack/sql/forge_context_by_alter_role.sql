@@ -14,7 +14,7 @@ SELECT count(*) FROM pg_db_role_setting WHERE setconfig::text LIKE '%memory.cont
 \c - attack_owner
 SELECT memory.current_user_id() IS NULL AS none, (SELECT count(*) FROM attack_notes) AS notes;
 -- a role that may make roles makes none that has a profile
-CREATE ROLE attack_made LOGIN IN ROLE attack_app;
+CREATE ROLE attack_made LOGIN;
 SELECT memory.grant_access('attack_made', 'service');
 \c - postgres
 -- neither does the server's own configuration file
