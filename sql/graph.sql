@@ -256,6 +256,14 @@ BEGIN ATOMIC
     WHERE n.node_id = ANY (delete_nodes.node_ids)
     ORDER BY n.user_id, n.entity_system, n.entity_id, n.node_id
     FOR UPDATE OF n;
+    -- The cascade takes a node's relationships one node after the other: two deletions at once, of the two ends of several, would wait
+    -- for each other. None is added meanwhile: that takes a lock on both nodes.
+    SELECT r.id
+    FROM memory.subject(delete_nodes.tenant, delete_nodes.user_id) AS s
+    JOIN memory.relationships AS r ON r.tenant_id = s.tenant_id AND r.user_id = s.subject_id
+    WHERE r.from_node_id = ANY (delete_nodes.node_ids) OR r.to_node_id = ANY (delete_nodes.node_ids)
+    ORDER BY r.id
+    FOR UPDATE OF r;
     WITH deleted AS (
         DELETE FROM memory.nodes AS n
         USING memory.subject(delete_nodes.tenant, delete_nodes.user_id) AS s
