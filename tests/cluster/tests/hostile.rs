@@ -461,8 +461,11 @@ fn a_violation_outlives_its_call() {
         .code()
         .to_owned();
     let terminating = std::thread::spawn(move || terminated.batch_execute(&refused.replace("300ms", "0")));
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'BgWorkerShutdown'";
+    // PostgreSQL 17 writes the event's name otherwise.
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND lower(wait_event) = 'bgworkershutdown'";
+    let deadline = Instant::now() + Duration::from_secs(30);
     while superuser.query_one(waits, &[&victim]).unwrap().get::<_, i64>(0) == 0 {
+        assert!(Instant::now() < deadline, "nobody waits for a worker");
         sleep(Duration::from_millis(10));
     }
     superuser
