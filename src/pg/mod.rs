@@ -1,5 +1,6 @@
 //! The only place with `unsafe`: what PostgreSQL offers in C, each behind a safe type or function that states its
-//! protocol. Nothing here knows a subject of the extension.
+//! protocol. Nothing here knows a subject of the extension but the two places that PostgreSQL calls back: `xact` tells the
+//! tenant cache and the context of a transaction's end, `guc` the context of its setting.
 
 pub mod array;
 pub mod autonomous;
