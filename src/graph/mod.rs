@@ -100,7 +100,12 @@ raw_function!(check_direction, pg_finfo_check_direction, |call| {
 fn check_context_types(
     context_types: Option<Vec<Option<String>>>,
 ) -> std::result::Result<Option<Vec<String>>, ErrorReport> {
-    Ok(check_words(Vocabulary::Context, "context_types", context_types)?)
+    Ok(self::context_types(context_types)?)
+}
+
+/// The context types to filter by, checked; None stands for all.
+pub fn context_types(given: Option<Vec<Option<String>>>) -> Result<Option<Vec<String>>> {
+    check_words(Vocabulary::Context, "context_types", given)
 }
 
 /// Words to filter by; NULL stands for all, but not inside the array.

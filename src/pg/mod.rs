@@ -11,6 +11,7 @@ pub mod jsonb;
 pub mod jsonb_builder;
 pub mod lock;
 pub mod process;
+pub mod range;
 pub mod role;
 pub mod rows;
 pub mod rows_out;

@@ -35,6 +35,12 @@ impl Row<'_> {
         unsafe { u128::from_be_bytes(*self.values[column].cast_mut_ptr::<[u8; 16]>()) }
     }
 
+    /// A column of type bigint that is not NULL.
+    pub fn bigint(&self, column: usize) -> i64 {
+        assert!(!self.nulls[column]);
+        self.values[column].value() as i64
+    }
+
     /// A column that is a text and not NULL. Short enough to stand in an index, it is neither compressed nor elsewhere.
     pub fn text(&self, column: usize) -> &str {
         assert!(!self.nulls[column]);

@@ -71,6 +71,12 @@ pub fn keeps_snapshot() -> bool {
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
+/// Whether what the transaction reads is checked for conflicts (SERIALIZABLE).
+pub fn is_serializable() -> bool {
+    // SAFETY: a backend-local global.
+    unsafe { pg_sys::XactIsoLevel == pg_sys::XACT_SERIALIZABLE as i32 }
+}
+
 /// Whether the transaction may not write: READ ONLY, on a standby, or in a parallel worker.
 pub fn is_read_only() -> bool {
     // SAFETY: backend-local state.

@@ -1,6 +1,7 @@
-//! Search: finding text in text, whatever its case.
+//! Search: finding text in text, whatever its case; filters before ranks.
 
 mod contains;
+mod filter;
 
 use crate::raw_function;
 use contains::Needle;
