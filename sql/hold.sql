@@ -47,7 +47,7 @@ CREATE FUNCTION memory.removable_user(tenant_id uuid, user_id text) RETURNS text
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'removable_user';
 COMMENT ON FUNCTION memory.removable_user(uuid, text) IS
-    'Internal: held_user() and check_hold(). The audit asks it of every row that is deleted, so that no DELETE gets past a hold.';
+    'Internal: held_user() and check_hold(). The audit asks it of every row that is deleted or gets another key, so that neither DELETE nor UPDATE gets past a hold.';
 
 -- Run as their owner: an operator has no context and no privilege on the table. Where there is a context, it binds.
 CREATE FUNCTION memory.place_legal_hold(user_id text, reason text, tenant text DEFAULT NULL) RETURNS uuid

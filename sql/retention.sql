@@ -15,7 +15,7 @@ COMMENT ON TABLE memory.retention_policies IS
 COMMENT ON COLUMN memory.retention_policies.tenant_id IS 'The tenant; all zero: everybody without a policy of their own.';
 COMMENT ON COLUMN memory.retention_policies.data_class IS 'sessions, events, sessions_archive, and so on: see set_retention_policy().';
 COMMENT ON COLUMN memory.retention_policies.keep IS 'How long; what is strictly older goes.';
-COMMENT ON COLUMN memory.retention_policies.action IS 'delete; anonymize is not taken yet.';
+COMMENT ON COLUMN memory.retention_policies.action IS 'delete or anonymize.';
 COMMENT ON COLUMN memory.retention_policies.set_at IS 'When it was last set.';
 
 SELECT memory.declare_table('memory.retention_policies', 'service');
@@ -42,8 +42,8 @@ COMMENT ON FUNCTION memory.set_retention_policy(text, interval, text, text) IS
     'when it was logged if that is earlier), sessions_archive (last_activity, else started_at, else when it was archived), events_archive '
     '(as events), nodes (created_at; their relationships go along), relationships (created_at), navigation (visited_at), audit_log '
     '(changed_at; 7 years without a policy), performance_metrics (nothing is stored of it yet: no effect). Whatever has no policy is kept. '
-    '22023: an unknown class or action, keep not above zero in each of its parts or beyond 1000 years; P0002: an unknown tenant; '
-    '55000: action anonymize, which is not there yet. An operator''s.';
+    '22023: an unknown class or action, keep not above zero in each of its parts or beyond 1000 years; P0002: an unknown tenant. '
+    'action anonymize: rows become nobody''s, as anonymize_user_data() makes them, under pseudonyms made anew in each batch. An operator''s.';
 
 CREATE FUNCTION memory.drop_retention_policy(data_class text, tenant text DEFAULT NULL) RETURNS boolean
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -67,7 +67,7 @@ CREATE FUNCTION memory.apply_retention(
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'apply_retention_wrapper';
 COMMENT ON FUNCTION memory.apply_retention(boolean, integer) IS
-    'Removes what the policies let go: of each class the oldest batch_size rows, for each tenant told with its cutoff. more: the tenant has '
+    'Removes or anonymises what the policies let go: of each class the oldest batch_size rows, for each tenant told with its cutoff. more: the tenant has '
     'more of them; call again. A tenant''s own policy is told even where nothing was due, of the general one only whom it affected. '
     'dry_run removes nothing and tells what a call would. Rows in use are skipped and held users passed over, so it neither waits for nor '
     'stops a writer, nor a second run. The audit log gets counts; the images that it has of the rows go. Reads the table of each class '

@@ -43,13 +43,22 @@ pub fn build(columns: &[Column], kind: Kind) -> String {
     } else {
         ""
     };
+    // A superuser may take the holds themselves.
+    let holdable = !has("lifted_at");
     let (from, row) = match operation {
         Operation::Insert => ("new_rows n".to_owned(), "n"),
         Operation::Delete => ("old_rows o".to_owned(), "o"),
         Operation::Update if in_bulk => ("new_rows n".to_owned(), "n"),
         Operation::Update if single && has("tenant_id") && has("user_id") => (
-            // The row may have been another user's: the image says so.
-            "old_rows o CROSS JOIN new_rows n WHERE memory.held_user(o.tenant_id, o.user_id) IS NOT NULL".to_owned(),
+            // The row may have been another user's: the image says so. A row that gets another key is gone under the old one.
+            format!(
+                "old_rows o CROSS JOIN new_rows n WHERE {} IS NOT NULL",
+                gone_unless(
+                    &equalities(columns),
+                    holdable,
+                    "memory.held_user(o.tenant_id, o.user_id)"
+                )
+            ),
             "n",
         ),
         Operation::Update if single => ("old_rows o CROSS JOIN new_rows n".to_owned(), "n"),
@@ -77,10 +86,15 @@ pub fn build(columns: &[Column], kind: Kind) -> String {
     let user = match (has("tenant_id"), has("user_id"), row) {
         (_, false, _) => "NULL".to_owned(),
         (false, ..) | (.., "") => value("user_id"),
-        // What a job removes in bulk it has asked of before; a superuser may take the holds themselves.
-        _ if operation == Operation::Delete && !has("lifted_at") => {
+        // What a job removes in bulk it has asked of before.
+        _ if operation == Operation::Delete && holdable => {
             format!("memory.removable_user({}, {})", value("tenant_id"), value("user_id"))
         }
+        _ if operation == Operation::Update && !in_bulk && !single => gone_unless(
+            "n.tenant_id IS NOT NULL",
+            holdable,
+            &format!("memory.held_user({}, {})", value("tenant_id"), value("user_id")),
+        ),
         _ => format!("memory.held_user({}, {})", value("tenant_id"), value("user_id")),
     };
     let counted = in_bulk || operation == Operation::Truncate;
@@ -113,6 +127,15 @@ pub fn build(columns: &[Column], kind: Kind) -> String {
          FROM (SELECT {tenant}, {user}, '{operation}', $8, {key}::jsonb, {changes}::jsonb, {count}::bigint
                FROM {from}{group}) s"
     )
+}
+
+/// The user of a row that stays; of one that was taken away, whose user must allow it (see hold).
+fn gone_unless(stays: &str, holdable: bool, user: &str) -> String {
+    if holdable {
+        format!("CASE WHEN {stays} THEN {user} ELSE memory.removable_user(o.tenant_id, o.user_id) END")
+    } else {
+        user.to_owned()
+    }
 }
 
 fn key(columns: &[Column], value: &dyn Fn(&str) -> String) -> String {

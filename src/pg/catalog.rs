@@ -152,6 +152,26 @@ thread_local! {
     };
 }
 
+thread_local! {
+    static REFERRING: Statement = const {
+        Statement::new(
+            "SELECT DISTINCT quote_ident(r.relname) FROM pg_constraint c JOIN pg_class r ON r.oid = c.conrelid
+             WHERE c.confrelid = $1 AND r.relnamespace = 'memory'::regnamespace ORDER BY 1",
+            &[pg_sys::OIDOID],
+        )
+    };
+}
+
+/// The tables of the schema `memory` with a foreign key to this one of its tables, quoted for SQL.
+pub fn referring_to(table: &str) -> Vec<String> {
+    let relation = relation_named(table);
+    REFERRING.with(|statement| {
+        statement.read(&[relation.into()], |rows| {
+            rows.filter_map(|row| unwrap(row.get(1))).collect()
+        })
+    })
+}
+
 /// A table's columns, in order.
 pub fn columns(relation: pg_sys::Oid) -> Vec<Column> {
     COLUMNS.with(|statement| {

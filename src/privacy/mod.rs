@@ -4,7 +4,7 @@
 //! waits for every writer that is there (context::hold; no legal hold is placed meanwhile); only then comes the one statement, whose snapshot is newer
 //! than the wait. So what was committed before is seen, and what comes later waits.
 
-mod plan;
+pub mod plan;
 
 use pgrx::datum::{DatumWithOid, Uuid};
 use pgrx::prelude::*;
@@ -35,7 +35,7 @@ thread_local! {
 }
 
 /// The tables with users' data, in the order of their names.
-fn tables() -> Vec<Table> {
+pub fn tables() -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
     DECLARED.with(|declared| {
         declared.read(&[], |rows| {

@@ -23,6 +23,7 @@ pub enum Kind {
     Uuid,
     Jsonb,
     Array,
+    Time,
     /// Of this one only NULL is empty.
     Other,
 }
@@ -50,6 +51,15 @@ pub enum Erasure {
     Redact,
 }
 
+/// Whose rows are anonymised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// One user's: $2. Rows that only mention that user keep theirs.
+    One,
+    /// Anybody's, some rows of each: no pseudonym is shared by two users.
+    Each,
+}
+
 /// A table with users' data.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -68,6 +78,7 @@ impl Kind {
             "text" => Self::Text,
             "uuid" => Self::Uuid,
             "jsonb" => Self::Jsonb,
+            "timestamp with time zone" => Self::Time,
             name if name.ends_with("[]") => Self::Array,
             _ => Self::Other,
         }
@@ -95,11 +106,16 @@ impl Treatment {
 }
 
 impl Column {
-    /// The new value of a row that is anonymised; None where it stays.
-    fn anonymised(&self) -> Option<String> {
+    /// The new value of a row t that is anonymised, by the key k; None where it stays.
+    fn anonymised(&self, whose: Whose) -> Option<String> {
         let old = format!("t.{}", self.name);
         let pseudonym = |kind: &str| {
-            let digest = format!("sha256(k.key || convert_to('{kind}:' || {old}, 'UTF8'))");
+            let of_whom = match (whose, kind) {
+                (Whose::One, _) => "",
+                (Whose::Each, "user") => "t.tenant_id || ':' || ",
+                (Whose::Each, _) => "t.tenant_id || ':' || coalesce(t.user_id, '') || ':' || ",
+            };
+            let digest = format!("sha256(k.key || convert_to({of_whom}'{kind}:' || {old}, 'UTF8'))");
             match self.kind {
                 Kind::Uuid => format!("encode(substr({digest}, 1, 16), 'hex')::uuid"),
                 _ => format!("'anon-' || encode(substr({digest}, 1, 16), 'hex')"),
@@ -112,6 +128,7 @@ impl Column {
         };
         Some(match &self.treatment {
             Treatment::Keep => return None,
+            Treatment::User if whose == Whose::Each => pseudonym("user"),
             Treatment::User => format!("CASE WHEN {old} = $2 THEN {} ELSE {old} END", pseudonym("user")),
             Treatment::Clear | Treatment::Images => empty.to_owned(),
             Treatment::ClearBut(key) => format!("jsonb_build_object('{key}', {old} -> '{key}')"),
@@ -156,17 +173,40 @@ impl Table {
     }
 
     fn update(&self) -> String {
-        let set: Vec<String> = self
-            .columns
-            .iter()
-            .filter_map(|column| Some(format!("{} = {}", column.name, column.anonymised()?)))
-            .collect();
         format!(
             "UPDATE memory.{} AS t SET {} FROM k WHERE {} RETURNING 1",
             self.name,
-            set.join(", "),
+            self.anonymised(Whose::One),
             self.condition()
         )
+    }
+
+    /// What SET says to anonymise a row t, by the key k.
+    pub fn anonymised(&self, whose: Whose) -> String {
+        let set: Vec<String> = self
+            .columns
+            .iter()
+            .filter_map(|column| Some(format!("{} = {}", column.name, column.anonymised(whose)?)))
+            .collect();
+        set.join(", ")
+    }
+
+    /// The names of the columns, and what a copy of the row t that is nobody's has in them. The row itself stays, so
+    /// times are cut to the day: to the microsecond they would tell whose copy it is.
+    pub fn anonymous_copy(&self) -> (String, String) {
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        let values: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| {
+                let name = &column.name;
+                column.anonymised(Whose::Each).unwrap_or_else(|| match column.kind {
+                    Kind::Time => format!("date_trunc('day', t.{name}, 'UTC')"),
+                    _ => format!("t.{name}"),
+                })
+            })
+            .collect();
+        (names.join(", "), values.join(", "))
     }
 
     fn delete(&self) -> String {
@@ -177,6 +217,9 @@ impl Table {
         )
     }
 }
+
+/// The key of a statement's pseudonyms, 244 random bits, as a part of its WITH.
+pub const KEY: &str = "k AS MATERIALIZED (SELECT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) AS key)";
 
 /// Every row of the user: table, row as jsonb.
 pub fn export(tables: &[Table]) -> String {
@@ -214,9 +257,8 @@ fn of_all(tables: &[Table], change: impl Fn(&Table) -> String) -> String {
         changes.push(format!("c{i} AS ({})", change(table)));
         counts.push(format!("({i}, {}::text, (SELECT count(*) FROM c{i}))", table.literal));
     }
-    // 244 random bits.
     format!(
-        "WITH k AS MATERIALIZED (SELECT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) AS key), {}
+        "WITH {KEY}, {}
          SELECT v.relation, v.changed FROM (VALUES {}) AS v (place, relation, changed) ORDER BY v.place",
         changes.join(", "),
         counts.join(", ")
@@ -238,7 +280,7 @@ mod tests {
     }
 
     fn anonymised(kind: Kind, nullable: bool, treatment: &str) -> Option<String> {
-        column("c", kind, nullable, treatment).anonymised()
+        column("c", kind, nullable, treatment).anonymised(Whose::One)
     }
 
     #[test]
@@ -269,7 +311,7 @@ mod tests {
     #[test]
     fn the_same_id_gets_one_pseudonym_in_every_column_of_its_kind() {
         let inner = |name, kind| {
-            let text = column(name, Kind::Text, true, kind).anonymised().unwrap();
+            let text = column(name, Kind::Text, true, kind).anonymised(Whose::One).unwrap();
             text.replace(&format!("t.{name}"), "t.x")
         };
         assert_eq!(
@@ -277,6 +319,18 @@ mod tests {
             inner("parent_session_id", "pseudonym:session")
         );
         assert_ne!(inner("a", "pseudonym:session"), inner("a", "pseudonym:event"));
+    }
+
+    #[test]
+    fn rows_of_many_users_share_no_pseudonym() {
+        let each = |name, treatment| {
+            column(name, Kind::Text, true, treatment)
+                .anonymised(Whose::Each)
+                .unwrap()
+        };
+        assert!(each("session_id", "pseudonym:session").contains("coalesce(t.user_id, '')"));
+        assert!(!each("user_id", "user").contains("CASE"));
+        assert_eq!(each("payload", "clear"), "NULL");
     }
 
     #[test]

@@ -11,6 +11,24 @@ pub struct Child {
     pub order: &'static str,
 }
 
+/// What a class' rows need so that they stay whole under a pseudonym.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anonymised {
+    /// Nothing.
+    Alone,
+    /// Their children, which become nobody's too.
+    WithChildren,
+    /// A copy of each parent, as the parents themselves stay.
+    UnderCopyOf {
+        parent: &'static str,
+        /// The parent's column that tells one from the user's others, and its values in the row c.
+        id: &'static str,
+        ids: &'static str,
+    },
+    /// Relationships between two of them stay; others would tie them to what is somebody's, and go. What else refers to them goes.
+    AsNodes,
+}
+
 /// A data class of set_retention_policy().
 pub struct Class {
     pub name: &'static str,
@@ -19,6 +37,8 @@ pub struct Class {
     /// Of the row t: from when on it is kept.
     pub since: &'static str,
     pub children: &'static [Child],
+    /// How its rows become nobody's.
+    pub anonymised: Anonymised,
     /// The names that its rows' images have in the audit log. What was archived has images from hot memory, by the same key.
     pub images: &'static [&'static str],
 }
@@ -47,6 +67,7 @@ pub const CLASSES: [Class; 9] = [
             belongs: EVENTS_OF,
             order: "c.tenant_id, c.user_id, c.session_id, c.event_id",
         }],
+        anonymised: Anonymised::WithChildren,
         images: &["sessions"],
     },
     Class {
@@ -55,6 +76,11 @@ pub const CLASSES: [Class; 9] = [
         // A clock that is ahead prolongs nothing. Archival keeps occurred_at, so an event's age goes on in the archive.
         since: "least(t.occurred_at, t.created_at)",
         children: &[],
+        anonymised: Anonymised::UnderCopyOf {
+            parent: "sessions",
+            id: "session_id",
+            ids: "c.session_id",
+        },
         images: &["events"],
     },
     Class {
@@ -62,6 +88,7 @@ pub const CLASSES: [Class; 9] = [
         table: Some("agent_sessions_archive"),
         since: "coalesce(t.last_activity, t.started_at, t.created_at)",
         children: &[],
+        anonymised: Anonymised::Alone,
         images: &["sessions", "agent_sessions_archive"],
     },
     Class {
@@ -69,6 +96,7 @@ pub const CLASSES: [Class; 9] = [
         table: Some("agent_events_archive"),
         since: "least(t.occurred_at, t.created_at)",
         children: &[],
+        anonymised: Anonymised::Alone,
         images: &["events", "agent_events_archive"],
     },
     Class {
@@ -88,6 +116,7 @@ pub const CLASSES: [Class; 9] = [
                 order: "c.tenant_id, c.user_id, c.from_node_id, c.to_node_id, c.relationship_type",
             },
         ],
+        anonymised: Anonymised::AsNodes,
         images: &["nodes"],
     },
     Class {
@@ -95,6 +124,11 @@ pub const CLASSES: [Class; 9] = [
         table: Some("relationships"),
         since: "t.created_at",
         children: &[],
+        anonymised: Anonymised::UnderCopyOf {
+            parent: NODES,
+            id: "node_id",
+            ids: "unnest(ARRAY[c.from_node_id, c.to_node_id])",
+        },
         images: &["relationships"],
     },
     Class {
@@ -102,6 +136,7 @@ pub const CLASSES: [Class; 9] = [
         table: Some("navigation"),
         since: "t.visited_at",
         children: &[],
+        anonymised: Anonymised::Alone,
         images: &["navigation"],
     },
     Class {
@@ -109,6 +144,7 @@ pub const CLASSES: [Class; 9] = [
         table: Some("audit_log"),
         since: "t.changed_at",
         children: &[],
+        anonymised: Anonymised::Alone,
         images: &[],
     },
     Class {
@@ -116,6 +152,7 @@ pub const CLASSES: [Class; 9] = [
         table: None,
         since: "",
         children: &[],
+        anonymised: Anonymised::Alone,
         images: &[],
     },
 ];

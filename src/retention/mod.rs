@@ -1,5 +1,6 @@
 //! Retention: how long each class of data is kept, and what removes the rest.
 
+mod anonymise;
 mod class;
 mod removal;
 
@@ -17,7 +18,7 @@ use crate::pg::role;
 use crate::pg::spi::{Statement, unwrap};
 use crate::tenant;
 use class::{CLASSES, Class};
-use removal::{Cutoffs, Due, Outcome, Removal};
+use removal::{Action, Cutoffs, Due, Outcome, Removal};
 
 /// The tenant of the general policy.
 const EVERYBODY: [u8; 16] = [0; 16];
@@ -41,9 +42,9 @@ thread_local! {
     /// The policies of a class, the built-in general one ($2) where there is no other.
     static CUTOFFS: Statement = const {
         Statement::new(
-            "SELECT p.tenant_id, now() - p.keep FROM memory.retention_policies p WHERE p.data_class = $1
+            "SELECT p.tenant_id, now() - p.keep, p.action = 'anonymize' FROM memory.retention_policies p WHERE p.data_class = $1
              UNION ALL
-             SELECT $3, now() - $2 WHERE $2 IS NOT NULL AND NOT EXISTS (
+             SELECT $3, now() - $2, false WHERE $2 IS NOT NULL AND NOT EXISTS (
                  SELECT FROM memory.retention_policies p WHERE p.data_class = $1 AND p.tenant_id = $3)
              ORDER BY 1",
             &[pg_sys::TEXTOID, pg_sys::INTERVALOID, pg_sys::UUIDOID],
@@ -111,13 +112,6 @@ fn set_retention_policy(
         )
         .into());
     }
-    if action == "anonymize" {
-        return Err(Error::not_ready(
-            "a policy cannot anonymize yet",
-            "Use action 'delete', or anonymise whole users with memory.anonymize_user_data().",
-        )
-        .into());
-    }
     SET.with(|s| s.write(&[tenant.into(), class.name.into(), keep.into(), action.into()], |_| ()));
     Ok(())
 }
@@ -129,19 +123,23 @@ fn drop_retention_policy(data_class: Option<&str>, tenant: Option<&str>) -> std:
     Ok(DROP.with(|s| s.write(&[tenant.into(), class.name.into()], |rows| !rows.is_empty())))
 }
 
-/// The cutoffs of a class, None where no policy speaks of it.
-fn cutoffs(class: &Class) -> Option<Cutoffs> {
+/// The cutoffs of a class for an action, None where no policy asks for it.
+fn cutoffs(class: &Class, action: Action) -> Option<Cutoffs> {
     let built_in = (class.name == class::AUDIT_LOG).then(class::audit_log_keep);
     let everybody = Uuid::from_bytes(EVERYBODY);
     let mut cutoffs = Cutoffs::default();
+    let mut any = false;
     CUTOFFS.with(|s| {
         s.read(&[class.name.into(), built_in.into(), everybody.into()], |rows| {
             for row in rows {
                 let (Some(tenant), Some(cutoff)) = (unwrap(row.get::<Uuid>(1)), unwrap(row.get(2))) else {
                     continue;
                 };
+                let anonymizes: bool = unwrap(row.get(3)).unwrap_or_default();
+                let cutoff = (anonymizes == (action == Action::Anonymize)).then_some(cutoff);
+                any |= cutoff.is_some();
                 if tenant == everybody {
-                    cutoffs.general = Some(cutoff);
+                    cutoffs.general = cutoff;
                 } else {
                     cutoffs.tenants.push(tenant);
                     cutoffs.cutoffs.push(cutoff);
@@ -149,14 +147,14 @@ fn cutoffs(class: &Class) -> Option<Cutoffs> {
             }
         });
     });
-    (cutoffs.general.is_some() || !cutoffs.tenants.is_empty()).then_some(cutoffs)
+    any.then_some(cutoffs)
 }
 
 /// A line of apply_retention()'s answer.
 type Line = (String, Uuid, TimestampWithTimeZone, i64, bool);
 
-fn apply_to(class: &'static Class, dry_run: bool, batch_size: i32) -> Vec<Line> {
-    let Some(cutoffs) = cutoffs(class) else {
+fn apply_to(class: &'static Class, action: Action, dry_run: bool, batch_size: i32) -> Vec<Line> {
+    let Some(cutoffs) = cutoffs(class, action) else {
         return Vec::new();
     };
     let mut outcome = Outcome::new();
@@ -165,6 +163,7 @@ fn apply_to(class: &'static Class, dry_run: bool, batch_size: i32) -> Vec<Line> 
             class,
             table,
             due: Due::Before(cutoffs.clone()),
+            action,
             batch_size: Some(batch_size),
         };
         outcome = if dry_run { removal.foresee() } else { removal.run().0 };
@@ -173,12 +172,10 @@ fn apply_to(class: &'static Class, dry_run: bool, batch_size: i32) -> Vec<Line> 
     for tenant in &cutoffs.tenants {
         outcome.entry(*tenant).or_default();
     }
-    let mut lines: Vec<Line> = outcome
+    outcome
         .into_iter()
         .filter_map(|(tenant, done)| Some((class.name.to_owned(), tenant, cutoffs.of(tenant)?, done.rows, done.more)))
-        .collect();
-    lines.sort_unstable_by_key(|line| *line.1.as_bytes());
-    lines
+        .collect()
 }
 
 #[pg_extern(sql = false)]
@@ -204,7 +201,10 @@ fn apply_retention(
     let mut lines = Vec::new();
     for class in &CLASSES {
         pgrx::check_for_interrupts!();
-        lines.extend(apply_to(class, dry_run, batch_size));
+        let mut of_class = apply_to(class, Action::Delete, dry_run, batch_size);
+        of_class.extend(apply_to(class, Action::Anonymize, dry_run, batch_size));
+        of_class.sort_unstable_by_key(|line| *line.1.as_bytes());
+        lines.extend(of_class);
     }
     Ok(TableIterator::new(lines))
 }
@@ -246,6 +246,7 @@ fn cleanup_old_nodes(
         class,
         table: class::NODES,
         due: Due::OfUser(Uuid::from_bytes(subject.tenant), user, before),
+        action: Action::Delete,
         batch_size: None,
     };
     Ok(total(&removal.run().0))
@@ -273,6 +274,7 @@ fn clean_expired(
             class,
             table: class::NODES,
             due: Due::Expired,
+            action: Action::Delete,
             batch_size: Some(batch_size),
         };
         let (nodes, relationships) = removal.run();
@@ -286,7 +288,7 @@ fn clean_expired(
 /// Never further than the policies go: what they keep stays.
 fn within(mut cutoffs: Cutoffs, before: TimestampWithTimeZone) -> Cutoffs {
     for cutoff in &mut cutoffs.cutoffs {
-        *cutoff = (*cutoff).min(before);
+        *cutoff = cutoff.map(|own| own.min(before));
     }
     cutoffs.general = cutoffs.general.map(|general| general.min(before));
     cutoffs
@@ -296,13 +298,14 @@ fn within(mut cutoffs: Cutoffs, before: TimestampWithTimeZone) -> Cutoffs {
 fn archive_old_audit_logs(days: Option<i32>) -> std::result::Result<i64, ErrorReport> {
     let before = days_ago(days)?;
     let class = check_class(Some(class::AUDIT_LOG))?;
-    let Some(cutoffs) = cutoffs(class) else {
+    let Some(cutoffs) = cutoffs(class, Action::Delete) else {
         return Ok(0);
     };
     let removal = Removal {
         class,
         table: class::AUDIT_LOG,
         due: Due::Before(within(cutoffs, before)),
+        action: Action::Delete,
         batch_size: None,
     };
     Ok(total(&removal.run().0))

@@ -1,8 +1,8 @@
-//! Removing a batch of rows, with what hangs on them and with their images in the audit log.
+//! Removing a batch of rows, or making them nobody's, with what hangs on them and with their images in the audit log.
 //!
 //! Protocol, in this order: the rows are locked FOR UPDATE; each user is asked of, once, as of that instant: a job passes over who is
 //! held or is being erased; by a newer snapshot, what hangs on the rows is locked and they are looked at again; then all of it is
-//! deleted. So nothing that was written meanwhile goes with them. A job skips what others have locked and waits for nobody; for a
+//! deleted or anonymised. So nothing that was written meanwhile goes with them. A job skips what others have locked and waits for nobody; for a
 //! direct call its caller asks of the user first, and it waits, in the order in which writers lock. Rows are known by their ctid, which
 //! a locked row keeps.
 
@@ -10,18 +10,27 @@ use std::collections::HashMap;
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid};
 
-use super::class::{Child, Class};
+use super::anonymise;
+use super::class::{AUDIT_LOG, Child, Class};
 use crate::audit;
 use crate::context;
 use crate::hold;
 use crate::pg::catalog;
 use crate::pg::spi::{unwrap, write_once};
 
-/// Until when rows go: before their tenant's own cutoff, else before the general one.
+/// What becomes of rows that are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Delete,
+    Anonymize,
+}
+
+/// Until when rows go: before their tenant's own cutoff, else before the general one. Of a tenant whose own policy has no cutoff
+/// here (it asks for another action) nothing goes.
 #[derive(Clone, Default)]
 pub struct Cutoffs {
     pub tenants: Vec<Uuid>,
-    pub cutoffs: Vec<TimestampWithTimeZone>,
+    pub cutoffs: Vec<Option<TimestampWithTimeZone>>,
     pub general: Option<TimestampWithTimeZone>,
 }
 
@@ -29,11 +38,11 @@ impl Cutoffs {
     /// The cutoff that holds for a tenant.
     pub fn of(&self, tenant: Uuid) -> Option<TimestampWithTimeZone> {
         let own = self.tenants.iter().position(|t| *t == tenant);
-        own.map(|i| self.cutoffs[i]).or(self.general)
+        own.map_or(self.general, |i| self.cutoffs[i])
     }
 
     fn latest(&self) -> Option<TimestampWithTimeZone> {
-        self.cutoffs.iter().copied().chain(self.general).max()
+        self.cutoffs.iter().copied().flatten().chain(self.general).max()
     }
 }
 
@@ -58,7 +67,7 @@ impl Due {
             // $5, the latest cutoff of all, is what an index can serve.
             Self::Before(_) => format!(
                 "FROM memory.{table} t LEFT JOIN unnest($2, $3) AS own (tenant_id, cutoff) ON own.tenant_id = t.tenant_id
-                 WHERE {since} < coalesce(own.cutoff, $4) AND {since} < $5 AND {not_held}"
+                 WHERE {since} < CASE WHEN own.tenant_id IS NULL THEN $4 ELSE own.cutoff END AND {since} < $5 AND {not_held}"
             ),
             Self::Expired => format!("FROM memory.{table} t WHERE t.expires_at <= statement_timestamp() AND {not_held}"),
             Self::OfUser(..) => {
@@ -111,13 +120,27 @@ pub struct Removal<'a> {
     pub class: &'a Class,
     pub table: &'static str,
     pub due: Due,
+    pub action: Action,
     /// None: all.
     pub batch_size: Option<i32>,
 }
 
-const THESE: &str = "t.ctid = ANY ($1::text[]::tid[])";
+/// Whether a row is one of the batch, by its name in the statement; $1 are their ctids.
+pub(super) fn these(row: &str) -> String {
+    format!("{row}.ctid = ANY ($1::text[]::tid[])")
+}
 
 impl Removal<'_> {
+    /// FROM and WHERE of what is due, the row being t. Parameters from $2 on.
+    fn due(&self) -> String {
+        let due = self.due.of(self.class, self.table);
+        match self.action {
+            Action::Delete => due,
+            Action::Anonymize if self.table == AUDIT_LOG => format!("{due} AND {}", anonymise::ENTRY_IS_SOMEBODYS),
+            Action::Anonymize => format!("{due} AND {}", anonymise::IS_SOMEBODYS),
+        }
+    }
+
     /// What `run` would do if nobody were in its way.
     pub fn foresee(&self) -> Outcome {
         let sql = format!(
@@ -125,7 +148,7 @@ impl Removal<'_> {
              FROM (SELECT t.tenant_id, row_number() OVER (ORDER BY {}) AS place {}) d
              GROUP BY d.tenant_id",
             self.due.order(self.class),
-            self.due.of(self.class, self.table),
+            self.due(),
         );
         write_once(&sql, &self.due.arguments(self.batch_size.into()), |rows| {
             rows.filter_map(|row| {
@@ -139,7 +162,7 @@ impl Removal<'_> {
         })
     }
 
-    /// Removes the batch. The second answer counts what hung on the rows.
+    /// Removes or anonymises the batch. The second answer counts what hung on the rows and was deleted.
     pub fn run(&self) -> (Outcome, i64) {
         let (mut rows, is_full) = self.take();
         for child in self.class.children {
@@ -150,11 +173,14 @@ impl Removal<'_> {
         let mut outcome = Outcome::new();
         let mut hanging = 0;
         if !rows.is_empty() {
-            audit::in_bulk(|| {
-                for child in self.class.children {
-                    hanging += self.delete_children(child, &rows);
+            audit::in_bulk(|| match self.action {
+                Action::Delete => {
+                    for child in self.class.children {
+                        hanging += self.delete_children(child, &rows);
+                    }
+                    outcome = self.delete(&rows);
                 }
-                outcome = self.delete(&rows);
+                Action::Anonymize => outcome = anonymise::rows(self.class, self.table, &rows),
             });
         }
         // A batch that removed nothing found everything in use: calling again at once would find it so again.
@@ -170,7 +196,7 @@ impl Removal<'_> {
     fn take(&self) -> (Vec<String>, bool) {
         let sql = format!(
             "SELECT t.ctid::text, t.tenant_id, t.user_id {} ORDER BY {} LIMIT $1 FOR UPDATE OF t {}",
-            self.due.of(self.class, self.table),
+            self.due(),
             self.due.order(self.class),
             if self.due.waits() { "" } else { "SKIP LOCKED" },
         );
@@ -203,8 +229,9 @@ impl Removal<'_> {
     fn lock_children(&self, child: &Child, rows: Vec<String>) -> Vec<String> {
         let (parent, table, belongs) = (self.table, child.table, child.belongs);
         let lock = format!(
-            "SELECT c.ctid AS row FROM memory.{parent} t JOIN memory.{table} c ON {belongs} WHERE {THESE}
+            "SELECT c.ctid AS row FROM memory.{parent} t JOIN memory.{table} c ON {belongs} WHERE {}
              ORDER BY {} FOR UPDATE OF c",
+            these("t"),
             child.order
         );
         if self.due.waits() {
@@ -213,9 +240,10 @@ impl Removal<'_> {
         }
         let sql = format!(
             "WITH locked AS MATERIALIZED ({lock} SKIP LOCKED)
-             SELECT t.ctid::text {} AND {THESE}
+             SELECT t.ctid::text {} AND {}
                  AND NOT EXISTS (SELECT FROM memory.{table} c WHERE {belongs} AND c.ctid NOT IN (SELECT l.row FROM locked l))",
-            self.due.of(self.class, parent),
+            self.due(),
+            these("t"),
         );
         write_once(&sql, &self.due.arguments(rows.into()), |rows| {
             rows.filter_map(|row| unwrap(row.get(1))).collect()
@@ -224,9 +252,10 @@ impl Removal<'_> {
 
     fn delete_children(&self, child: &Child, rows: &[String]) -> i64 {
         let gone = format!(
-            "DELETE FROM memory.{} c USING memory.{} t WHERE {THESE} AND {} RETURNING c.tenant_id, {} AS key",
+            "DELETE FROM memory.{} c USING memory.{} t WHERE {} AND {} RETURNING c.tenant_id, {} AS key",
             child.table,
             self.table,
+            these("t"),
             child.belongs,
             key(child.table, "c"),
         );
@@ -235,15 +264,16 @@ impl Removal<'_> {
 
     fn delete(&self, rows: &[String]) -> Outcome {
         let gone = format!(
-            "DELETE FROM memory.{} t WHERE {THESE} RETURNING t.tenant_id, {} AS key",
+            "DELETE FROM memory.{} t WHERE {} RETURNING t.tenant_id, {} AS key",
             self.table,
+            these("t"),
             key(self.table, "t"),
         );
         delete(&gone, rows, self.class.images)
     }
 
     fn tenants_with_more(&self) -> Vec<Uuid> {
-        let sql = format!("SELECT DISTINCT t.tenant_id {}", self.due.of(self.class, self.table));
+        let sql = format!("SELECT DISTINCT t.tenant_id {}", self.due());
         write_once(&sql, &self.due.arguments(self.batch_size.into()), |rows| {
             rows.filter_map(|row| unwrap(row.get(1))).collect()
         })
@@ -259,9 +289,13 @@ fn delete(gone: &str, rows: &[String], images: &[&str]) -> Outcome {
          )
          SELECT g.tenant_id, count(*) FROM gone g GROUP BY 1"
     );
-    let arguments = [rows.to_vec().into(), images.to_vec().into()];
+    change(&sql, &[rows.to_vec().into(), images.to_vec().into()])
+}
+
+/// Runs a statement that gives how many rows it changed of each tenant.
+pub(super) fn change(sql: &str, arguments: &[DatumWithOid<'_>]) -> Outcome {
     audit::redacting(|| {
-        write_once(&sql, &arguments, |rows| {
+        write_once(sql, arguments, |rows| {
             rows.filter_map(|row| {
                 let affected = Affected {
                     rows: unwrap(row.get(2)).unwrap_or_default(),
@@ -275,7 +309,7 @@ fn delete(gone: &str, rows: &[String], images: &[&str]) -> Outcome {
 }
 
 /// A row's key as the audit log writes it.
-fn key(table: &str, row: &str) -> String {
+pub(super) fn key(table: &str, row: &str) -> String {
     let oid = catalog::relation_named(table);
     let pairs: Vec<String> = catalog::columns(oid)
         .iter()

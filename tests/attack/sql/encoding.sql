@@ -10,6 +10,7 @@ RESET client_encoding;
 CREATE DATABASE attack_latin1 ENCODING 'LATIN1' TEMPLATE template0;
 CREATE DATABASE attack_ascii ENCODING 'SQL_ASCII' TEMPLATE template0;
 \c attack_latin1
+\set SHOW_CONTEXT never
 SET client_min_messages = warning;
 CREATE EXTENSION memory_ext CASCADE;
 \c attack_ascii

@@ -18,10 +18,10 @@ FROM (VALUES
     ($$SELECT * FROM memory.agent_events_archive WHERE user_id = '?' AND tenant_id = '00000000-0000-7000-8000-00000000000b'$$, 'bob', 'nobody'),
     ($$SELECT * FROM memory.audit_log WHERE user_id = '?' AND tenant_id = '00000000-0000-7000-8000-00000000000b'$$, 'bob', 'nobody'),
     ($$UPDATE memory.nodes SET summary = 'x' WHERE tenant_id = '00000000-0000-7000-8000-00000000000b' AND user_id = '?'$$, 'bob', 'nobody')
-) AS probe (query, there, missing), unnest('{"EXPLAIN ","EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) "}'::text[]) AS explain;
+) AS probe (query, there, missing), unnest('{"EXPLAIN ","EXPLAIN (ANALYZE, BUFFERS OFF, COSTS OFF, TIMING OFF, SUMMARY OFF) "}'::text[]) AS explain;
 -- the same without the indexes, where a filter tells what it removed
 SELECT attack('SET LOCAL enable_indexscan = off', 'SET LOCAL enable_bitmapscan = off', 'SET LOCAL enable_indexonlyscan = off',
-    format('SELECT * FROM attack_differ(%L, %L, %L)', 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ' || query, 'bob', 'nobody'))
+    format('SELECT * FROM attack_differ(%L, %L, %L)', 'EXPLAIN (ANALYZE, BUFFERS OFF, COSTS OFF, TIMING OFF, SUMMARY OFF) ' || query, 'bob', 'nobody'))
 FROM unnest(ARRAY[
     $$SELECT * FROM memory.nodes WHERE tenant_id = '00000000-0000-7000-8000-00000000000b' AND user_id = '?'$$,
     $$SELECT * FROM memory.nodes AS n JOIN memory.sessions AS s ON n.user_id = s.user_id AND n.user_id = '?' AND n.tenant_id = '00000000-0000-7000-8000-00000000000b'$$,

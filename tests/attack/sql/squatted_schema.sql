@@ -14,6 +14,7 @@ CREATE SCHEMA memory;
 \c - postgres
 CREATE EXTENSION memory_ext;
 \set VERBOSITY default
+\set SHOW_CONTEXT never
 CREATE EXTENSION memory_ext;
 \set VERBOSITY sqlstate
 -- the installing role's, but others may create in it

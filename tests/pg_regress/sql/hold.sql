@@ -81,6 +81,12 @@ ROLLBACK TO here;
 COMMIT;
 SELECT FROM memory.set_security_context('hold-a', service_name => 'tests', is_local => false);
 DELETE FROM memory.nodes;
+-- nor given to somebody else, nor put under another key; a change leaves its old version in the audit log
+UPDATE memory.preferences SET user_id = 'eve';
+UPDATE memory.navigation SET user_id = 'eve';
+UPDATE memory.navigation SET id = memory.uuid_v7();
+UPDATE memory.nodes SET node_id = memory.uuid_v7();
+UPDATE memory.preferences SET preferences = preferences || '{"c": 3}' RETURNING user_id;
 SELECT * FROM memory.erase_user_data('ann');
 SELECT * FROM memory.anonymize_user_data('ann');
 SELECT count(*) FROM memory.nodes;

@@ -26,7 +26,6 @@ SELECT memory.set_retention_policy('nodes', '1001 years');
 SELECT memory.set_retention_policy('nodes', '1 year', 'ret-none');
 SELECT memory.set_retention_policy('nodes', '1 year', action => 'hide');
 SELECT memory.set_retention_policy('nodes', '1 year', action => NULL);
-SELECT memory.set_retention_policy('nodes', '1 year', action => 'anonymize');
 SELECT FROM memory.apply_retention(batch_size => 0);
 SELECT FROM memory.apply_retention(batch_size => NULL);
 SELECT FROM memory.apply_retention(NULL);
