@@ -33,7 +33,12 @@ extension_sql_file!("../sql/hold.sql", name = "hold", requires = ["vocabulary"])
 extension_sql_file!("../sql/session.sql", name = "session", requires = ["hold"]);
 extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["session"]);
 extension_sql_file!("../sql/graph.sql", name = "graph", requires = ["archive"]);
-extension_sql_file!("../sql/search.sql", name = "search", requires = ["graph"]);
+extension_sql_file!(
+    "../sql/graph_question.sql",
+    name = "graph_question",
+    requires = ["graph"]
+);
+extension_sql_file!("../sql/search.sql", name = "search", requires = ["graph_question"]);
 extension_sql_file!("../sql/privacy.sql", name = "privacy", requires = ["search"]);
 extension_sql_file!("../sql/retention.sql", name = "retention", requires = ["privacy"]);
 extension_sql_file!("../sql/close.sql", name = "close", requires = ["retention"], finalize);

@@ -6,9 +6,16 @@
 //! (user, from, to, type). So no two batches deadlock.
 
 mod content;
+mod draw;
+mod explore;
+mod ground;
 mod merge;
 mod node;
+mod path;
+mod question;
+mod rank;
 mod relationship;
+mod tables;
 mod traverse;
 mod walk;
 
@@ -42,6 +49,26 @@ impl Direction {
             )),
         }
     }
+
+    /// Where one comes from who goes this way.
+    fn turned(self) -> Self {
+        match self {
+            Self::Out => Self::In,
+            Self::In => Self::Out,
+            Self::Both => Self::Both,
+        }
+    }
+}
+
+/// How many steps a walk makes at most.
+fn check_depth(max_depth: Option<i32>) -> Result<u32> {
+    let depth = check::needed("max_depth", max_depth)?;
+    u32::try_from(depth).map_err(|_| {
+        Error::bad_argument(
+            format!("max_depth is {depth}"),
+            "0 gives the start nodes, 1 their neighbours too.",
+        )
+    })
 }
 
 /// A number from 0 to 1; NaN is none.

@@ -1,113 +1,18 @@
-//! Traversal: the walk over the tables, as SQL calls it.
+//! Traversal, as SQL calls it.
 
-use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid};
-use pgrx::pg_sys;
+use pgrx::datum::{TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::walk::{self, Graph, Node};
-use super::{Direction, check_words};
+use super::ground::{Node, TooMany};
+use super::question::nodes;
+use super::tables::{Tables, uuid};
+use super::walk::{self, Walk};
+use super::{Direction, check_depth, check_words};
 use crate::check;
 use crate::context::{self, Reach};
 use crate::error::{Error, Result};
-use crate::pg::array;
-use crate::pg::rows::Query;
 use crate::vocabulary::Vocabulary;
-
-/// The edges that leave nodes by column `$from`, to those in column `$to`. An index-only scan: one range per node.
-macro_rules! edges {
-    ($from:literal, $to:literal) => {
-        Query::new(
-            concat!(
-                "SELECT r.",
-                $from,
-                ", r.",
-                $to,
-                ", r.relationship_type FROM memory.relationships AS r
-                 WHERE r.tenant_id = $1 AND r.user_id BETWEEN $2 AND $3 AND r.",
-                $from,
-                " = ANY ($4)
-                     AND r.valid_from <= $5 AND (r.valid_to IS NULL OR r.valid_to > $5) AND r.strength >= $6
-                     AND ($7 IS NULL OR r.relationship_type = ANY ($7))"
-            ),
-            &[
-                pg_sys::UUIDOID,
-                pg_sys::TEXTOID,
-                pg_sys::TEXTOID,
-                pg_sys::UUIDARRAYOID,
-                pg_sys::TIMESTAMPTZOID,
-                pg_sys::FLOAT4OID,
-                pg_sys::TEXTARRAYOID,
-            ],
-        )
-    };
-}
-
-thread_local! {
-    static OUT: Query = const { edges!("from_node_id", "to_node_id") };
-    static IN: Query = const { edges!("to_node_id", "from_node_id") };
-    static SEEN: Query = const {
-        Query::new(
-            "SELECT n.node_id FROM memory.nodes AS n
-             WHERE n.tenant_id = $1 AND n.user_id BETWEEN $2 AND $3 AND n.node_id = ANY ($4)
-                 AND n.valid_from <= $5 AND (n.valid_to IS NULL OR n.valid_to > $5)
-                 AND (n.expires_at IS NULL OR n.expires_at > $5)",
-            &[pg_sys::UUIDOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::UUIDARRAYOID, pg_sys::TIMESTAMPTZOID],
-        )
-    };
-}
-
-/// The tables as one call sees them.
-struct Tables<'a> {
-    tenant: Uuid,
-    users: (&'a str, &'a str),
-    direction: Direction,
-    kinds: Option<Vec<String>>,
-    least_strength: f32,
-    as_of: TimestampWithTimeZone,
-}
-
-impl Tables<'_> {
-    fn who(&self, nodes: &[Node]) -> [DatumWithOid<'static>; 5] {
-        [
-            self.tenant.into(),
-            self.users.0.into(),
-            self.users.1.into(),
-            array::uuids(nodes),
-            self.as_of.into(),
-        ]
-    }
-
-    fn along(&self, query: &Query, parents: &[Node], visit: &mut dyn FnMut(Node, Node, &str)) {
-        let [tenant, low, high, nodes, as_of] = self.who(parents);
-        let arguments = [
-            tenant,
-            low,
-            high,
-            nodes,
-            as_of,
-            self.least_strength.into(),
-            self.kinds.clone().into(),
-        ];
-        query.each(&arguments, &mut |row| visit(row.uuid(0), row.uuid(1), row.text(2)));
-    }
-}
-
-impl Graph for Tables<'_> {
-    fn edges(&mut self, parents: &[Node], visit: &mut dyn FnMut(Node, Node, &str)) {
-        pgrx::check_for_interrupts!();
-        if self.direction != Direction::In {
-            OUT.with(|query| self.along(query, parents, visit));
-        }
-        if self.direction != Direction::Out {
-            IN.with(|query| self.along(query, parents, visit));
-        }
-    }
-
-    fn seen(&mut self, nodes: &[Node], visit: &mut dyn FnMut(Node)) {
-        SEEN.with(|query| query.each(&self.who(nodes), &mut |row| visit(row.uuid(0))));
-    }
-}
 
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments, clippy::type_complexity)]
@@ -136,35 +41,21 @@ fn traverse(
     ErrorReport,
 > {
     let subject = context::subject(tenant, user_id, Reach::Tenant)?;
-    let start: Vec<Node> = check::needed("start_nodes", start_nodes)?
-        .into_iter()
-        .flatten()
-        .map(node)
-        .collect();
-    let depth = check::needed("max_depth", max_depth)?;
-    let depth = u32::try_from(depth).map_err(|_| {
-        Error::bad_argument(
-            format!("max_depth is {depth}"),
-            "0 gives the start nodes, 1 their neighbours too.",
-        )
-    })?;
+    let start = nodes("start_nodes", start_nodes)?;
+    let depth = check_depth(max_depth)?;
     let most = check::positive("max_nodes", max_nodes)?;
     let paths = check::needed("paths", paths)?;
-    let mut tables = Tables {
-        tenant: Uuid::from_bytes(subject.tenant),
-        users: subject.users(),
-        direction: Direction::parse(direction)?,
-        kinds: check_words(Vocabulary::Relationship, "relationship_types", relationship_types)?,
-        least_strength: least_strength(min_strength)?,
-        as_of: as_of.unwrap_or_else(crate::pg::time::statement_start),
-    };
-    let walk = walk::walk(&mut tables, &start, depth, most as usize).map_err(|walk::TooMany| {
+    let mut tables = Tables::new(&subject, Direction::parse(direction)?, as_of);
+    tables.kinds = check_words(Vocabulary::Relationship, "relationship_types", relationship_types)?;
+    tables.least_strength = least_strength(min_strength)?;
+    let walks = walks(&tables, &start, depth, most as usize).map_err(|TooMany| {
         Error::bound_passed(
             format!("the traversal reaches more than {most} nodes"),
             "Ask for fewer: a smaller max_depth, a greater min_strength, fewer relationship_types; or raise max_nodes.",
         )
     })?;
-    let rows = (0..walk.reached.len()).map(move |i| {
+    let rows = order(&walks).into_iter().map(move |(walk, i)| {
+        let walk = &walks[walk];
         let reached = walk.reached[i];
         let parent = reached.from.map(|(parent, _)| uuid(walk.reached[parent as usize].node));
         let kind = reached.from.map(|(_, kind)| walk.kinds[kind as usize].clone());
@@ -174,12 +65,36 @@ fn traverse(
     Ok(TableIterator::new(rows))
 }
 
-fn node(uuid: Uuid) -> Node {
-    Node::from_be_bytes(*uuid.as_bytes())
+/// A walk through each user's graph that has some of the start nodes; `most` nodes in all.
+fn walks(tables: &Tables, start: &[Node], depth: u32, most: usize) -> std::result::Result<Vec<Walk>, TooMany> {
+    let mut left = most;
+    let mut walks = Vec::new();
+    for (mut graph, start) in tables.graphs(start) {
+        let walk = walk::walk(&mut graph, &start, depth, left)?;
+        left -= walk.reached.len();
+        walks.push(walk);
+    }
+    Ok(walks)
 }
 
-fn uuid(node: Node) -> Uuid {
-    Uuid::from_bytes(node.to_be_bytes())
+/// The rows, each by its walk and its place there, by depth and node. Where users have nodes with one id, the least depth stands,
+/// then the smallest parent and type.
+fn order(walks: &[Walk]) -> Vec<(usize, usize)> {
+    let all = |walk: usize| (0..walks[walk].reached.len()).map(move |i| (walk, i));
+    if walks.len() == 1 {
+        return all(0).collect();
+    }
+    let mut rows: Vec<(usize, usize)> = (0..walks.len()).flat_map(all).collect();
+    rows.sort_by_cached_key(|&(walk, i)| {
+        let (walk, reached) = (&walks[walk], &walks[walk].reached[i]);
+        let from = reached
+            .from
+            .map(|(parent, kind)| (walk.reached[parent as usize].node, walk.kinds[kind as usize].as_str()));
+        (reached.node, reached.depth, from)
+    });
+    rows.dedup_by_key(|(walk, i)| walks[*walk].reached[*i].node);
+    rows.sort_by_key(|&(walk, i)| (walks[walk].reached[i].depth, walks[walk].reached[i].node));
+    rows
 }
 
 /// Any number but NaN, which no strength reaches.

@@ -5,22 +5,8 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, Hasher};
 
-/// How many parents are asked for at once: bounds what is read past a bound that is passed.
-const CHUNK: usize = 8192;
-
-/// A node as the number that orders as its UUID does.
-pub type Node = u128;
-
-/// What is walked on.
-pub trait Graph {
-    /// Calls `visit` with parent, target and type of every edge to follow from these parents (distinct, ascending).
-    fn edges(&mut self, parents: &[Node], visit: &mut dyn FnMut(Node, Node, &str));
-
-    /// Calls `visit` with each of these nodes (distinct) that is seen.
-    fn seen(&mut self, nodes: &[Node], visit: &mut dyn FnMut(Node));
-}
+use super::ground::{CHUNK, Graph, Kinds, Mixed, Node, TooMany, Way};
 
 /// A node that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +23,6 @@ pub struct Walk {
     pub reached: Vec<Reached>,
     pub kinds: Vec<String>,
 }
-
-/// More nodes than allowed.
-#[derive(Debug, PartialEq, Eq)]
-pub struct TooMany;
 
 impl Walk {
     /// The nodes from the start to this place, both included.
@@ -94,8 +76,6 @@ pub fn walk(graph: &mut impl Graph, start: &[Node], depth: u32, most: usize) -> 
         });
     }
     walk.reached.sort_unstable_by_key(|reached| reached.node);
-    // The storage may hold a node more than once (two users' rows with one id).
-    walk.reached.dedup_by_key(|reached| reached.node);
     if walk.reached.len() > most {
         return Err(TooMany);
     }
@@ -111,20 +91,21 @@ pub fn walk(graph: &mut impl Graph, start: &[Node], depth: u32, most: usize) -> 
         let mut found: Vec<Found> = Vec::new();
         let mut seen = 0;
         for parents in parents.chunks(CHUNK) {
+            graph.pause();
             let asked = found.len();
             // Edges of one parent come one after the other.
             let mut last = (parents[0], place_of(&places, parents[0]));
-            graph.edges(parents, &mut |parent, target, kind| {
-                if last.0 != parent {
-                    last = (parent, place_of(&places, parent));
+            graph.edges(Way::Along, parents, &mut |edge| {
+                if last.0 != edge.parent {
+                    last = (edge.parent, place_of(&places, edge.parent));
                 }
-                let parent = last.1;
+                let (parent, kind) = (last.1, edge.kind);
                 let next = found.len() as u32;
-                match places.entry(target) {
+                match places.entry(edge.target) {
                     Entry::Vacant(place) => {
                         place.insert(Place::Found(next));
                         found.push(Found {
-                            node: target,
+                            node: edge.target,
                             parent,
                             kind: kinds.number(kind),
                             seen: false,
@@ -182,100 +163,14 @@ fn place_of(places: &HashMap<Node, Place, Mixed>, parent: Node) -> u32 {
     }
 }
 
-/// Types as numbers; the number says nothing of their order.
-#[derive(Default)]
-struct Kinds {
-    names: Vec<String>,
-    numbers: HashMap<String, u32>,
-    last: u32,
-}
-
-impl Kinds {
-    fn number(&mut self, name: &str) -> u32 {
-        if self.names.get(self.last as usize).is_some_and(|last| last == name) {
-            return self.last;
-        }
-        self.last = match self.numbers.get(name) {
-            Some(number) => *number,
-            None => {
-                let number = self.names.len() as u32;
-                self.names.push(name.to_owned());
-                self.numbers.insert(name.to_owned(), number);
-                number
-            }
-        };
-        self.last
-    }
-
-    fn name(&self, number: u32) -> &str {
-        &self.names[number as usize]
-    }
-}
-
-/// A hash for UUIDs: one multiplication, with a key of the process's own, so that nobody can choose ids that collide.
-#[derive(Clone)]
-struct Mixed(u64);
-
-impl Default for Mixed {
-    fn default() -> Self {
-        Self(std::hash::RandomState::new().build_hasher().finish())
-    }
-}
-
-impl BuildHasher for Mixed {
-    type Hasher = Mix;
-    fn build_hasher(&self) -> Mix {
-        Mix(self.0)
-    }
-}
-
-struct Mix(u64);
-
-impl Hasher for Mix {
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only numbers are hashed")
-    }
-    fn write_u128(&mut self, node: u128) {
-        let (high, low) = ((node >> 64) as u64, node as u64);
-        let product = u128::from(high ^ self.0) * u128::from(low ^ self.0.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15);
-        self.0 = (product >> 64) as u64 ^ product as u64;
-    }
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
 
+    use super::super::ground::sample::Sample;
     use super::*;
-
-    struct Edges {
-        edges: Vec<(Node, Node, &'static str)>,
-        hidden: BTreeSet<Node>,
-    }
-
-    impl Graph for Edges {
-        fn edges(&mut self, parents: &[Node], visit: &mut dyn FnMut(Node, Node, &str)) {
-            assert!(parents.is_sorted_by(|a, b| a < b));
-            // Whatever stands behind a graph may have an order of its own.
-            for &parent in parents.iter().rev() {
-                for &(from, to, kind) in &self.edges {
-                    if from == parent {
-                        visit(from, to, kind);
-                    }
-                }
-            }
-        }
-        fn seen(&mut self, nodes: &[Node], visit: &mut dyn FnMut(Node)) {
-            for node in nodes.iter().rev().filter(|node| !self.hidden.contains(node)) {
-                visit(*node);
-            }
-        }
-    }
 
     type Row = (u32, Node, Option<(Node, String)>);
 
@@ -290,13 +185,13 @@ mod tests {
     }
 
     /// The same by relaxing every edge until nothing changes.
-    fn model(graph: &Edges, start: &[Node], depth: u32) -> Vec<Row> {
+    fn model(graph: &Sample, start: &[Node], depth: u32) -> Vec<Row> {
         let mut best: BTreeMap<Node, (u32, Option<(Node, String)>)> = BTreeMap::new();
         for node in start.iter().filter(|node| !graph.hidden.contains(node)) {
             best.insert(*node, (0, None));
         }
         for step in 0..depth {
-            for &(from, to, kind) in &graph.edges {
+            for &(from, to, kind, _) in &graph.edges {
                 if graph.hidden.contains(&to) || best.get(&from).is_none_or(|(d, _)| *d != step) {
                     continue;
                 }
@@ -316,7 +211,7 @@ mod tests {
 
     #[test]
     fn ties_go_to_the_smallest_parent_then_type() {
-        let edges = vec![
+        let edges = [
             (1, 3, "b"),
             (1, 2, "b"),
             (3, 4, "a"),
@@ -325,8 +220,8 @@ mod tests {
             (4, 1, "a"),
             (2, 2, "a"),
         ];
-        let mut graph = Edges {
-            edges,
+        let mut graph = Sample {
+            edges: edges.map(|(from, to, kind)| (from, to, kind, 1.0)).into(),
             hidden: BTreeSet::new(),
         };
         let walk = walk(&mut graph, &[1, 1], 9, 10).unwrap();
@@ -337,8 +232,8 @@ mod tests {
 
     #[test]
     fn more_nodes_than_allowed_are_too_many() {
-        let mut graph = Edges {
-            edges: vec![(1, 2, "a"), (1, 3, "a"), (1, 4, "a")],
+        let mut graph = Sample {
+            edges: vec![(1, 2, "a", 1.0), (1, 3, "a", 1.0), (1, 4, "a", 1.0)],
             hidden: [4].into(),
         };
         assert_eq!(walk(&mut graph, &[1], 1, 2).unwrap_err(), TooMany);
@@ -356,7 +251,8 @@ mod tests {
             depth in 0..6u32,
         ) {
             let hidden = hidden.into_iter().chain([12, 13]).collect();
-            let mut graph = Edges { edges, hidden };
+            let edges = edges.into_iter().map(|(from, to, kind)| (from, to, kind, 1.0)).collect();
+            let mut graph = Sample { edges, hidden };
             let expected = model(&graph, &start, depth);
             let walk = walk(&mut graph, &start, depth, 100).unwrap();
             prop_assert_eq!(rows(&walk), expected);

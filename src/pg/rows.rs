@@ -41,7 +41,19 @@ impl Row<'_> {
         self.values[column].value() as i64
     }
 
-    /// A column that is a text and not NULL. Short enough to stand in an index, it is neither compressed nor elsewhere.
+    /// A column that is a real and not NULL.
+    pub fn real(&self, column: usize) -> f32 {
+        assert!(!self.nulls[column]);
+        f32::from_bits(self.values[column].value() as u32)
+    }
+
+    /// A column that is a text.
+    pub fn optional_text(&self, column: usize) -> Option<&str> {
+        (!self.nulls[column]).then(|| self.text(column))
+    }
+
+    /// A column that is a text and not NULL. One that stands in an index is neither compressed nor elsewhere; another may have to be
+    /// fetched.
     pub fn text(&self, column: usize) -> &str {
         assert!(!self.nulls[column]);
         // SAFETY: a text's datum points to a varlena; the bytes are the database's encoding, which is checked.

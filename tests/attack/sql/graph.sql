@@ -25,6 +25,10 @@ SELECT :'a1' NOT IN (:'b1', :'t1') AS own, (SELECT content->'update_count' FROM 
 SELECT count(*) FROM memory.get_nodes(ARRAY[:'b1', :'b2', :'t1']::uuid[]);
 SELECT count(*) FROM memory.get_relationships(:'b1');
 SELECT count(*) FROM memory.traverse(ARRAY[:'b1', :'b2', :'t1']::uuid[], 9, 'both');
+SELECT count(*) FROM memory.shortest_path(:'b1', :'b2');
+SELECT count(*) FROM memory.shortest_path(:'b1', :'b1');
+SELECT count(*) FROM memory.rank_related(ARRAY[:'b1', :'t1']::uuid[]);
+SELECT memory.graph_dot(ARRAY[:'b1', :'t1']::uuid[]) ~ 'n0', memory.graph_mermaid(ARRAY[:'b1', :'t1']::uuid[]) ~ 'n0';
 SELECT count(*) FROM memory.search_nodes('secret');
 SELECT memory.get_user_metadata();
 SELECT count(*) FROM memory.nodes WHERE node_id <> :'a1';
@@ -52,6 +56,9 @@ ROLLBACK TO s;
 -- a node with the id of another's is no conflict, and joins nothing
 INSERT INTO memory.nodes (tenant_id, user_id, node_id, content, context_type) VALUES (memory.current_tenant_id(), 'ann', :'b1', '{}', 'tool_output');
 SELECT count(*) FROM memory.traverse(ARRAY[:'b1'::uuid], 9, 'both');
+SELECT count(*) FROM memory.shortest_path(:'b1', :'b2', direction => 'both');
+SELECT count(*) FROM memory.rank_related(ARRAY[:'b1'::uuid]);
+SELECT memory.graph_mermaid(ARRAY[:'b1'::uuid], 9) ~ 'n1';
 ROLLBACK TO s;
 INSERT INTO memory.nodes (tenant_id, user_id, content, context_type) VALUES (memory.current_tenant_id(), 'bob', '{}', 'tool_output');
 ROLLBACK TO s;
@@ -73,6 +80,14 @@ ROLLBACK TO s;
 SELECT * FROM memory.list_nodes(tenant => 'graph-two');
 ROLLBACK TO s;
 SELECT * FROM memory.traverse('{}', user_id => 'bob');
+ROLLBACK TO s;
+SELECT * FROM memory.shortest_path(:'b1', :'b2', user_id => 'bob');
+ROLLBACK TO s;
+SELECT * FROM memory.rank_related('{}', user_id => 'bob');
+ROLLBACK TO s;
+SELECT memory.graph_dot('{}', user_id => 'bob');
+ROLLBACK TO s;
+SELECT memory.graph_mermaid('{}', tenant => 'graph-two');
 ROLLBACK TO s;
 SELECT * FROM memory.get_relationships(:'b1', user_id => 'bob');
 ROLLBACK TO s;
@@ -97,11 +112,27 @@ SET LOCAL search_path = pg_temp, memory, public, pg_catalog;
 SELECT count(*) FROM traverse(ARRAY[:'a1', :'b1']::uuid[]);
 TRUNCATE memory.nodes;
 ROLLBACK;
+-- nor does such a node join what a service sees of the whole tenant: no walk goes from ann's graph to bob's, or back
+BEGIN;
+SELECT FROM memory.set_security_context('graph-one', 'ann');
+SELECT memory.store_node('{}', 'tool_output', 'ann''s') AS a2 \gset
+INSERT INTO memory.nodes (tenant_id, user_id, node_id, content, context_type) VALUES (memory.current_tenant_id(), 'ann', :'b1', '{}', 'tool_output');
+SELECT memory.store_relationship(:'a2', :'b1', 'led_to') IS NOT NULL AS stored;
+SELECT FROM memory.set_security_context('graph-one', service_name => 'x');
+SELECT count(*) FROM memory.traverse(ARRAY[:'a2'::uuid], 9);
+SELECT count(*) FROM memory.traverse(ARRAY[:'b2'::uuid], 9, 'in') WHERE node_id = :'a2';
+SELECT count(*) FROM memory.shortest_path(:'a2', :'b2');
+SELECT count(*) FROM memory.rank_related(ARRAY[:'a2'::uuid]) WHERE node_id = :'b2';
+SELECT memory.graph_dot(ARRAY[:'a2'::uuid], 9) ~ :'b2' AS drawn;
+ROLLBACK;
 -- without a context: no rows, 42501
 SELECT count(*) FROM memory.nodes;
 SELECT * FROM memory.get_nodes(ARRAY[:'b1'::uuid]);
 SELECT * FROM memory.list_nodes();
 SELECT * FROM memory.traverse(ARRAY[:'b1'::uuid], tenant => 'graph-one', user_id => 'bob');
+SELECT * FROM memory.shortest_path(:'b1', :'b2', tenant => 'graph-one', user_id => 'bob');
+SELECT * FROM memory.rank_related(ARRAY[:'b1'::uuid], tenant => 'graph-one', user_id => 'bob');
+SELECT memory.graph_dot(ARRAY[:'b1'::uuid], tenant => 'graph-one', user_id => 'bob');
 SELECT memory.store_node('{}', 'tool_output', tenant => 'graph-one', user_id => 'bob');
 -- nothing happened to bob
 \c - postgres

@@ -160,10 +160,11 @@ fn argument(random: &mut Random, name: &str, kind: &str) -> String {
         "direction" => "'both'",
         "tier" => "'private'",
         "session_id" => "'s'",
+        "from_node_id" | "to_node_id" => "'00000000-0000-7000-8000-0000000000a1'",
         "tenant" | "user_id" => "NULL",
         "payload" | "metadata" | "preferences" => "'{\"a\": 1}'",
         "content" => "'{\"entity_id\": \"e\", \"entity_system\": \"s\"}'",
-        "start_nodes" | "node_ids" => {
+        "start_nodes" | "node_ids" | "seed_nodes" => {
             "'{00000000-0000-7000-8000-0000000000a1, 00000000-0000-7000-8000-0000000000b0, 00000000-0000-7000-8000-0000000000b1}'"
         }
         _ => "",

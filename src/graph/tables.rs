@@ -1,0 +1,214 @@
+//! The tables as a graph: each level of a walk is one statement or two.
+
+use std::collections::BTreeMap;
+
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid};
+use pgrx::pg_sys;
+
+use super::Direction;
+use super::ground::{Edge, Graph, Node, Way};
+use crate::context::Subject;
+use crate::pg::array;
+use crate::pg::rows::Query;
+
+/// The edges that leave nodes by column `$from`, to those in column `$to`. An index-only scan: one range per node.
+macro_rules! edges {
+    ($from:literal, $to:literal) => {
+        Query::new(
+            concat!(
+                "SELECT r.",
+                $from,
+                ", r.",
+                $to,
+                ", r.relationship_type, r.strength FROM memory.relationships AS r
+                 WHERE r.tenant_id = $1 AND r.user_id BETWEEN $2 AND $3 AND r.",
+                $from,
+                " = ANY ($4)
+                     AND r.valid_from <= $5 AND (r.valid_to IS NULL OR r.valid_to > $5) AND r.strength >= $6
+                     AND ($7 IS NULL OR r.relationship_type = ANY ($7))"
+            ),
+            &[
+                pg_sys::UUIDOID,
+                pg_sys::TEXTOID,
+                pg_sys::TEXTOID,
+                pg_sys::UUIDARRAYOID,
+                pg_sys::TIMESTAMPTZOID,
+                pg_sys::FLOAT4OID,
+                pg_sys::TEXTARRAYOID,
+            ],
+        )
+    };
+}
+
+/// Columns of those of some nodes that are seen. Of the id alone it is an index-only scan.
+macro_rules! nodes {
+    ($columns:literal) => {
+        Query::new(
+            concat!(
+                "SELECT ",
+                $columns,
+                " FROM memory.nodes AS n
+                 WHERE n.tenant_id = $1 AND n.user_id BETWEEN $2 AND $3 AND n.node_id = ANY ($4)
+                     AND n.valid_from <= $5 AND (n.valid_to IS NULL OR n.valid_to > $5)
+                     AND (n.expires_at IS NULL OR n.expires_at > $5)"
+            ),
+            &[
+                pg_sys::UUIDOID,
+                pg_sys::TEXTOID,
+                pg_sys::TEXTOID,
+                pg_sys::UUIDARRAYOID,
+                pg_sys::TIMESTAMPTZOID,
+            ],
+        )
+    };
+}
+
+thread_local! {
+    static OUT: Query = const { edges!("from_node_id", "to_node_id") };
+    static IN: Query = const { edges!("to_node_id", "from_node_id") };
+    static SEEN: Query = const { nodes!("n.node_id") };
+    static OWNERS: Query = const { nodes!("n.node_id, n.user_id") };
+    static SHOWN: Query = const { nodes!("n.node_id, n.context_type, n.summary, n.entity_id") };
+}
+
+/// The tables as one call sees them: one user's relationships. A call about a whole tenant walks through its users' graphs one by one: a
+/// node's id is its user's own, and another user may have given a node of his the same one.
+#[derive(Clone)]
+pub struct Tables {
+    tenant: Uuid,
+    users: (String, String),
+    pub direction: Direction,
+    pub kinds: Option<Vec<String>>,
+    pub least_strength: f32,
+    pub as_of: TimestampWithTimeZone,
+}
+
+/// A node as people read it.
+pub struct Shown<'a> {
+    pub node: Node,
+    pub context_type: &'a str,
+    pub summary: Option<&'a str>,
+    pub entity_id: Option<&'a str>,
+}
+
+impl Tables {
+    /// Of all that the call is about, as it is at `as_of` (None: now); every type, every strength.
+    pub fn new(subject: &Subject, direction: Direction, as_of: Option<TimestampWithTimeZone>) -> Self {
+        let (low, high) = subject.users();
+        Self {
+            tenant: Uuid::from_bytes(subject.tenant),
+            users: (low.to_owned(), high.to_owned()),
+            direction,
+            kinds: None,
+            least_strength: 0.0,
+            as_of: as_of.unwrap_or_else(crate::pg::time::statement_start),
+        }
+    }
+
+    /// The graphs of the users that have some of these nodes, and which; by user. Of one user's graph it is not asked whether it has them.
+    pub fn graphs(&self, nodes: &[Node]) -> Vec<(Self, Vec<Node>)> {
+        if self.users.0 == self.users.1 {
+            return vec![(self.clone(), nodes.to_vec())];
+        }
+        let mut owners: BTreeMap<String, Vec<Node>> = BTreeMap::new();
+        if !nodes.is_empty() {
+            OWNERS.with(|query| {
+                query.each(&self.who(nodes), &mut |row| {
+                    let nodes = match owners.get_mut(row.text(1)) {
+                        Some(nodes) => nodes,
+                        None => owners.entry(row.text(1).to_owned()).or_default(),
+                    };
+                    nodes.push(row.uuid(0));
+                });
+            });
+        }
+        let graph = |(user, nodes): (String, Vec<Node>)| {
+            let users = (user.clone(), user);
+            (Self { users, ..self.clone() }, nodes)
+        };
+        owners.into_iter().map(graph).collect()
+    }
+
+    /// Calls `visit` with each of these nodes (distinct) that is seen.
+    pub fn show(&self, nodes: &[Node], visit: &mut dyn FnMut(Shown<'_>)) {
+        SHOWN.with(|query| {
+            query.each(&self.who(nodes), &mut |row| {
+                visit(Shown {
+                    node: row.uuid(0),
+                    context_type: row.text(1),
+                    summary: row.optional_text(2),
+                    entity_id: row.optional_text(3),
+                });
+            });
+        });
+    }
+
+    fn who(&self, nodes: &[Node]) -> [DatumWithOid<'static>; 5] {
+        [
+            self.tenant.into(),
+            self.users.0.clone().into(),
+            self.users.1.clone().into(),
+            array::uuids(nodes),
+            self.as_of.into(),
+        ]
+    }
+
+    fn along(&self, query: &Query, parents: &[Node], with_itself: bool, visit: &mut dyn FnMut(Edge<'_>)) {
+        let [tenant, low, high, nodes, as_of] = self.who(parents);
+        let arguments = [
+            tenant,
+            low,
+            high,
+            nodes,
+            as_of,
+            self.least_strength.into(),
+            self.kinds.clone().into(),
+        ];
+        query.each(&arguments, &mut |row| {
+            let edge = Edge {
+                parent: row.uuid(0),
+                target: row.uuid(1),
+                kind: row.text(2),
+                strength: row.real(3),
+            };
+            if with_itself || edge.parent != edge.target {
+                visit(edge);
+            }
+        });
+    }
+}
+
+impl Graph for Tables {
+    fn edges(&mut self, way: Way, parents: &[Node], visit: &mut dyn FnMut(Edge<'_>)) {
+        let direction = match way {
+            Way::Along => self.direction,
+            Way::Against => self.direction.turned(),
+        };
+        if direction != Direction::In {
+            OUT.with(|query| self.along(query, parents, true, visit));
+        }
+        if direction != Direction::Out {
+            // In both directions a relationship of a node with itself was found above already.
+            let with_itself = direction == Direction::In;
+            IN.with(|query| self.along(query, parents, with_itself, visit));
+        }
+    }
+
+    fn seen(&mut self, nodes: &[Node], visit: &mut dyn FnMut(Node)) {
+        SEEN.with(|query| query.each(&self.who(nodes), &mut |row| visit(row.uuid(0))));
+    }
+
+    fn pause(&mut self) {
+        pgrx::check_for_interrupts!();
+    }
+}
+
+/// An id of a column or an argument, as walks count them.
+pub fn node(uuid: Uuid) -> Node {
+    Node::from_be_bytes(*uuid.as_bytes())
+}
+
+/// The same back.
+pub fn uuid(node: Node) -> Uuid {
+    Uuid::from_bytes(node.to_be_bytes())
+}
