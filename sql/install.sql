@@ -76,14 +76,15 @@ SELECT memory.allow('app', 'uuid_v7');
 SELECT memory.allow('operator', 'uuid_v7');
 
 CREATE FUNCTION memory.declare_table(
-    relation regclass, reach text, free_text text[] DEFAULT '{}', filter text DEFAULT ''
+    relation regclass, reach text, free_text text[] DEFAULT '{}', filter text DEFAULT '', audited boolean DEFAULT true
 ) RETURNS void
 LANGUAGE c VOLATILE STRICT
 AS 'MODULE_PATHNAME', 'declare_table_wrapper';
-COMMENT ON FUNCTION memory.declare_table(regclass, text, text[], text) IS
+COMMENT ON FUNCTION memory.declare_table(regclass, text, text[], text, boolean) IS
     'Internal, at installation: makes a table one of the extension''s. reach user: rows of the context''s user, of all users '
     'for a service; service: rows of the context''s tenant, for a service only; shared: no row-level security. '
-    'It gets row-level security, audit triggers, no statistics on free_text columns, and a place in pg_dump (rows by filter).';
+    'It gets row-level security, audit triggers, no statistics on free_text columns, and a place in pg_dump (rows by filter). audited false: '
+    'what triggers derive from tables that are audited, and nobody else may write.';
 
 -- What each column of a table with users' data holds of a user, declared beside the table: the statements of export, erasure and
 -- anonymising are made from it.

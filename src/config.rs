@@ -21,6 +21,16 @@ pub static NAVIGATION_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(100);
 /// 64 MB: above what an agent's tool returns, far below jsonb's own bound of 255 MB where errors turn obscure.
 pub static MAX_PAYLOAD_SIZE_KB: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
 
+/// English, which most texts of agents are in; a tenant has its own by set_search_language(). A superuser's: what runs is a dictionary.
+pub static TEXT_SEARCH_CONFIG: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"pg_catalog.english"));
+
+/// The text search configuration of tenants without one of their own, as set.
+pub fn text_search_config() -> String {
+    let value = TEXT_SEARCH_CONFIG.get();
+    value.map_or_else(String::new, |value| value.to_string_lossy().into_owned())
+}
+
 /// The largest payload, in bytes.
 pub fn max_payload_size() -> usize {
     MAX_PAYLOAD_SIZE_KB.get() as usize * 1024
@@ -73,6 +83,14 @@ pub fn define() {
         250 * 1024,
         GucContext::Suset,
         GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_string_guc(
+        c"memory.text_search_config",
+        c"The text search configuration that texts are read in, of tenants without one of their own.",
+        c"Where there is no such configuration, texts are read as pg_catalog.simple reads them.",
+        &TEXT_SEARCH_CONFIG,
+        GucContext::Suset,
+        GucFlags::default(),
     );
     pg::guc::define_uuid_setting(
         c"memory.system_tenant_id",

@@ -38,7 +38,12 @@ extension_sql_file!(
     name = "graph_question",
     requires = ["graph"]
 );
-extension_sql_file!("../sql/search.sql", name = "search", requires = ["graph_question"]);
+extension_sql_file!(
+    "../sql/search_document.sql",
+    name = "search_document",
+    requires = ["graph_question"]
+);
+extension_sql_file!("../sql/search.sql", name = "search", requires = ["search_document"]);
 extension_sql_file!("../sql/privacy.sql", name = "privacy", requires = ["search"]);
 extension_sql_file!("../sql/retention.sql", name = "retention", requires = ["privacy"]);
 extension_sql_file!("../sql/close.sql", name = "close", requires = ["retention"], finalize);

@@ -139,6 +139,7 @@ fn declare_table(
     reach: &str,
     free_text: Array<'_, &str>,
     filter: &str,
+    audited: bool,
 ) -> std::result::Result<(), ErrorReport> {
     let table = catalog::qualified_name(relation)?;
     let condition = match reach {
@@ -170,7 +171,10 @@ fn declare_table(
         ("UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
         ("DELETE", "REFERENCING OLD TABLE AS old_rows"),
         ("TRUNCATE", ""),
-    ] {
+    ]
+    .into_iter()
+    .filter(|_| audited)
+    {
         let name = format!("audit_{}", event.to_lowercase());
         spi::run(&format!(
             "CREATE TRIGGER {name} AFTER {event} ON {table} {tables}
@@ -178,7 +182,7 @@ fn declare_table(
              COMMENT ON TRIGGER {name} ON {table} IS 'Writes memory.audit_log.'"
         ));
     }
-    if reach == "user" {
+    if audited && reach == "user" {
         spi::run(&format!(
             "CREATE TRIGGER hold BEFORE INSERT OR UPDATE OR DELETE ON {table}
                  FOR EACH STATEMENT EXECUTE FUNCTION memory.hold_own();

@@ -21,4 +21,5 @@ pub mod slot;
 pub mod spi;
 pub mod time;
 pub mod trigger;
+pub mod words;
 pub mod xact;

@@ -87,6 +87,19 @@ impl Trigger {
         unsafe { count((*self.0).tg_oldtable).max(count((*self.0).tg_newtable)) }
     }
 
+    /// Whether an UPDATE sets one of these columns, by their names; where that is not known, yes.
+    pub fn sets_any(&self, columns: &[&std::ffi::CStr]) -> bool {
+        // SAFETY: trigger data; the set is NULL or PostgreSQL's own. A column that is not there has no number that is in it.
+        unsafe {
+            let set = (*self.0).tg_updatedcols;
+            set.is_null()
+                || columns.iter().any(|column| {
+                    let number = i32::from(pg_sys::get_attnum(self.relation(), column.as_ptr()));
+                    pg_sys::bms_is_member(number - pg_sys::FirstLowInvalidHeapAttributeNumber, set)
+                })
+        }
+    }
+
     /// Runs statements that see the transition tables under the names that CREATE TRIGGER gave them.
     pub fn with_transition_tables(&self, work: impl FnOnce(&mut SpiClient<'_>)) {
         Spi::connect_mut(|client| {

@@ -9,6 +9,9 @@ INSERT INTO tables_of_all VALUES
     ('profile_privileges', false, 'constant'), ('personal_columns', false, 'constant'), ('context_types', true, 'words for all'), ('event_types', true, 'words for all'),
     ('relationship_types', true, 'words for all'),
     ('audit_log', false, 'is the audit'), ('security_violations', false, 'is an audit');
+-- What triggers derive from audited tables, and nobody else may write: not audited itself.
+CREATE TEMP TABLE derived (name text PRIMARY KEY, why text);
+INSERT INTO derived VALUES ('search_documents', 'the words of nodes');
 -- Functions that run as their owner, each for a reason.
 CREATE TEMP TABLE definers (signature text PRIMARY KEY, why text);
 INSERT INTO definers VALUES
@@ -26,7 +29,10 @@ INSERT INTO definers VALUES
     ('memory.apply_retention(boolean,integer)', 'an operator removes what it may not read'),
     ('memory.clean_expired(integer)', 'an operator removes what it may not read'),
     ('memory.archive_old_audit_logs(integer)', 'nobody else has DELETE on the log'),
-    ('memory.cleanup_old_nodes(text,integer,text)', 'redacts the log');
+    ('memory.cleanup_old_nodes(text,integer,text)', 'redacts the log'),
+    ('memory.documents_follow()', 'nobody else may write documents'),
+    ('memory.set_search_language(text,regconfig)', 'an operator has no context'),
+    ('memory.rebuild_search_documents(text,integer)', 'an operator has no context, and may not read what is rebuilt');
 -- Columns of text, jsonb and the like that may have statistics: words from a list, names that the extension gives.
 CREATE TEMP TABLE words (col text PRIMARY KEY);
 INSERT INTO words VALUES
@@ -162,11 +168,15 @@ CREATE TEMP VIEW everything_has_a_comment AS
 CREATE TEMP VIEW every_change_is_audited AS
     SELECT relname || ': ' || event AS breaks
     FROM relations AS c, unnest('{INSERT,DELETE,UPDATE,TRUNCATE}'::text[], '{4,8,16,32}'::int[]) AS e (event, bit)
-    WHERE relkind IN ('r', 'p') AND NOT relispartition AND relname NOT IN (SELECT name FROM tables_of_all WHERE NOT audited) AND NOT EXISTS (
+    WHERE relkind IN ('r', 'p') AND NOT relispartition AND relname NOT IN (SELECT name FROM tables_of_all WHERE NOT audited)
+        AND relname NOT IN (SELECT name FROM derived) AND NOT EXISTS (
         SELECT FROM pg_trigger WHERE tgrelid = c.oid AND tgfoid = 'memory.audit_change'::regproc AND tgtype & bit <> 0
             AND tgtype & 67 = 0 AND tgenabled IN ('O', 'A') AND tgqual IS NULL
             AND (tgnewtable IS NOT NULL OR event NOT IN ('INSERT', 'UPDATE')) AND (tgoldtable IS NOT NULL OR event NOT IN ('DELETE', 'UPDATE'))
     );
+CREATE TEMP VIEW what_is_derived_nobody_writes AS
+    SELECT object || ': ' || privileges AS breaks FROM memory.profile_privileges
+    WHERE object IN (SELECT 'TABLE memory.' || name FROM derived) AND privileges <> 'SELECT';
 CREATE TEMP VIEW no_plpgsql AS
     SELECT p.oid::regprocedure::text AS breaks FROM functions AS p JOIN pg_language AS l ON l.oid = prolang
     WHERE lanname NOT IN ('sql', 'c') AND NOT (prokind = 'p' AND lanname = 'plpgsql' AND prosrc ~* '\mcommit\M');
@@ -202,7 +212,9 @@ CREATE TEMP VIEW tenant_and_user_are_the_last_arguments AS
             -- about one user, by a name that is needed
             'check_hold', 'may_remove', 'removable_user', 'place_legal_hold', 'cleanup_old_nodes',
             -- a tenant''s policy, in the contract''s order
-            'set_retention_policy') AND NOT (names[n] = 'tenant' AND pronargdefaults >= 1 AND NOT 'user_id' = ANY (names));
+            'set_retention_policy',
+            -- about one tenant, by a name that is needed
+            'set_search_language', 'rebuild_search_documents') AND NOT (names[n] = 'tenant' AND pronargdefaults >= 1 AND NOT 'user_id' = ANY (names));
 CREATE TEMP VIEW views_ask_as_their_caller AS
     SELECT relname::text AS breaks FROM relations
     WHERE relkind = 'm' OR relkind = 'v' AND NOT coalesce(reloptions, '{}') && '{security_invoker=true,security_invoker=on,security_invoker=1}';
@@ -250,7 +262,8 @@ CREATE VIEW memory.bad_view AS SELECT * FROM memory.bad;
 ALTER TABLE memory.bad OWNER TO regress_app;
 ALTER EXTENSION memory_ext ADD TABLE memory.bad_plain;
 CREATE TRIGGER bad_trigger AFTER INSERT ON memory.bad FOR EACH ROW EXECUTE FUNCTION memory.tenants_changed();
-INSERT INTO memory.profile_privileges VALUES ('app', 'TABLE memory.bad', 'SELECT, TRUNCATE'), ('app', 'ALL TABLES IN SCHEMA memory', 'SELECT');
+INSERT INTO memory.profile_privileges VALUES ('app', 'TABLE memory.bad', 'SELECT, TRUNCATE'), ('app', 'ALL TABLES IN SCHEMA memory', 'SELECT'),
+    ('auditor', 'TABLE memory.search_documents', 'SELECT, INSERT');
 DO $$
 DECLARE
     rule text;

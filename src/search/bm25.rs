@@ -1,0 +1,621 @@
+//! BM25 (Robertson, Zaragoza: The Probabilistic Relevance Framework, 2009) over the documents of a scope, in one pass: how many there
+//! are, how long they are and how many hold each term is counted while they are matched. So the statistics are those of exactly the documents that
+//! the caller sees.
+//!
+//! Any word of the query may match. A phrase counts as its words do, where they follow one another; a document that holds an excluded
+//! word or phrase is none. Whether words follow one another a document does not say: its text is asked (`Phrases`).
+//!
+//! Pure: no PostgreSQL.
+
+use std::collections::HashMap;
+
+use super::document::Part;
+use super::query::Query;
+use super::text::{self, Lexer, Term};
+
+/// A phrase: per place, counted from its first, the terms of which one stands there.
+pub type Phrase = Vec<(u32, Vec<Term>)>;
+
+/// The most phrases of a query, those that a word falls into included: a bit each.
+const MOST_PHRASES: usize = 64;
+
+/// A phrase is taken by so many of its first words.
+const LONGEST_PHRASE: usize = 32;
+
+/// Below so many terms each is looked for in a document; else each term of the document in the query.
+const FEW: usize = 24;
+
+/// A query's terms in one language.
+#[derive(Debug, Default)]
+pub struct Terms {
+    /// Any of which may match, each once.
+    words: Vec<Term>,
+    phrases: Vec<Phrase>,
+    excluded: Vec<Term>,
+    excluded_phrases: Vec<Phrase>,
+}
+
+impl Terms {
+    pub fn new(query: &Query<'_>, lexer: &mut impl Lexer, pause: &mut dyn FnMut()) -> Self {
+        let mut terms = Self::default();
+        let words = query.words.join(" ");
+        text::read(&words, lexer, pause, &mut |term, _, weighs| {
+            if weighs {
+                terms.words.push(term);
+            }
+        });
+        for phrase in &query.phrases {
+            let phrase = read_phrase(phrase, lexer, pause);
+            match &phrase[..] {
+                [(_, alternatives)] => terms.words.extend(alternatives),
+                phrase => terms.add_phrase(phrase, false),
+            }
+        }
+        // An excluded word that the parser takes apart is a phrase.
+        for phrase in query.excluded_words.iter().chain(&query.excluded_phrases) {
+            let phrase = read_phrase(phrase, lexer, pause);
+            match &phrase[..] {
+                [(_, alternatives)] => terms.excluded.extend(alternatives),
+                phrase => terms.add_phrase(phrase, true),
+            }
+        }
+        for list in [&mut terms.words, &mut terms.excluded] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        terms
+    }
+
+    fn add_phrase(&mut self, phrase: &[(u32, Vec<Term>)], excluded: bool) {
+        if phrase.is_empty() || self.phrases.len() + self.excluded_phrases.len() == MOST_PHRASES {
+            return;
+        }
+        let list = if excluded {
+            &mut self.excluded_phrases
+        } else {
+            &mut self.phrases
+        };
+        list.push(phrase.to_vec());
+    }
+
+    /// All phrases; the excluded ones come last.
+    pub fn all_phrases(&self) -> impl Iterator<Item = &Phrase> {
+        self.phrases.iter().chain(&self.excluded_phrases)
+    }
+
+    /// Whether nothing is looked for.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty() && self.phrases.is_empty()
+    }
+}
+
+fn read_phrase(phrase: &str, lexer: &mut impl Lexer, pause: &mut dyn FnMut()) -> Phrase {
+    let mut read: Phrase = Vec::new();
+    text::read(phrase, lexer, pause, &mut |term, place, _| {
+        let room = read.len() < LONGEST_PHRASE;
+        match read.last_mut() {
+            Some((last, alternatives)) if *last == place => alternatives.push(term),
+            _ if room => read.push((place, vec![term])),
+            _ => {}
+        }
+    });
+    let first = read.first().map_or(0, |(place, _)| *place);
+    read.iter_mut().for_each(|(place, _)| *place -= first);
+    read
+}
+
+/// Where terms stand in a text.
+#[derive(Default)]
+pub struct Places(HashMap<Term, Vec<u32>>);
+
+impl Places {
+    /// Places come ascending.
+    pub fn add(&mut self, term: Term, place: u32) {
+        self.0.entry(term).or_default().push(place);
+    }
+
+    /// Whether the phrase is there.
+    pub fn hold(&self, phrase: &Phrase) -> bool {
+        let stands = |(offset, terms): &(u32, Vec<Term>), start: u32| {
+            terms.iter().any(|term| {
+                self.0
+                    .get(term)
+                    .is_some_and(|places| places.binary_search(&(start + offset)).is_ok())
+            })
+        };
+        let Some((_, first)) = phrase.first() else {
+            return false;
+        };
+        let starts = first.iter().filter_map(|term| self.0.get(term)).flatten();
+        starts
+            .into_iter()
+            .any(|start| phrase[1..].iter().all(|place| stands(place, *start)))
+    }
+}
+
+/// A document that may match.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Document {
+    pub user: u32,
+    pub node: u128,
+    pub language: u32,
+    length: u32,
+    /// Where its matches begin.
+    matches: u32,
+}
+
+/// A document that matches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scored {
+    pub user: u32,
+    pub node: u128,
+    pub score: f64,
+}
+
+/// Which phrases documents of one language hold, as bits in the order of `Terms::all_phrases`.
+pub trait Phrases {
+    fn held(&mut self, language: u32, terms: &Terms, documents: &[Document]) -> Vec<u64>;
+}
+
+/// The constants of BM25.
+#[derive(Clone, Copy, Debug)]
+pub struct Constants {
+    /// How soon more of the same word stops to count.
+    pub k1: f64,
+    /// How much length counts against a document, from 0 to 1.
+    pub b: f64,
+}
+
+/// A term that is looked for.
+struct Slot {
+    term: Term,
+    is_word: bool,
+    is_excluded: bool,
+    /// How many documents hold it.
+    documents: u32,
+}
+
+/// What is looked for in documents of one language.
+struct Language {
+    code: u32,
+    terms: Terms,
+    slots: Vec<Slot>,
+    by_term: HashMap<Term, u32>,
+}
+
+/// The pass over the documents.
+pub struct Index {
+    languages: Vec<Language>,
+    /// Languages of documents that are not among these.
+    unknown: Vec<u32>,
+    users: Vec<String>,
+    documents: Vec<Document>,
+    /// Slot and count.
+    matches: Vec<(u32, u8)>,
+    count: u64,
+    total_length: u64,
+    /// The document whose parts are coming.
+    current: Option<Current>,
+}
+
+struct Current {
+    document: Document,
+    language: usize,
+    excluded: bool,
+}
+
+impl Index {
+    /// Looks for a query in documents of these languages.
+    pub fn new(languages: impl IntoIterator<Item = (u32, Terms)>) -> Self {
+        let language = |(code, terms): (u32, Terms)| {
+            let mut slots: HashMap<Term, Slot> = HashMap::new();
+            let slot = |term: &Term| Slot {
+                term: *term,
+                is_word: false,
+                is_excluded: false,
+                documents: 0,
+            };
+            for term in &terms.words {
+                slots.entry(*term).or_insert_with_key(slot).is_word = true;
+            }
+            for term in &terms.excluded {
+                slots.entry(*term).or_insert_with_key(slot).is_excluded = true;
+            }
+            for term in terms.all_phrases().flatten().flat_map(|(_, alternatives)| alternatives) {
+                slots.entry(*term).or_insert_with_key(slot);
+            }
+            let mut slots: Vec<Slot> = slots.into_values().collect();
+            // What is summed up comes in one order whatever the hashing.
+            slots.sort_unstable_by_key(|slot| slot.term);
+            let by_term = slots
+                .iter()
+                .enumerate()
+                .map(|(i, slot)| (slot.term, i as u32))
+                .collect();
+            Language {
+                code,
+                terms,
+                slots,
+                by_term,
+            }
+        };
+        Self {
+            languages: languages.into_iter().map(language).collect(),
+            unknown: Vec::new(),
+            users: Vec::new(),
+            documents: Vec::new(),
+            matches: Vec::new(),
+            count: 0,
+            total_length: 0,
+            current: None,
+        }
+    }
+
+    /// A part of a document. Parts of one document come one after the other, and documents of one user.
+    pub fn visit(&mut self, user: &str, node: u128, part: &Part<'_>) {
+        let new_user = self.users.last().is_none_or(|last| last != user);
+        if new_user
+            || self
+                .current
+                .as_ref()
+                .is_none_or(|current| current.document.node != node)
+        {
+            self.end_document();
+            if new_user {
+                self.users.push(user.to_owned());
+            }
+            if part.len() > 0 {
+                self.count += 1;
+                self.total_length += u64::from(part.length);
+            }
+            let Some(language) = self
+                .languages
+                .iter()
+                .position(|language| language.code == part.language)
+            else {
+                if !self.unknown.contains(&part.language) {
+                    self.unknown.push(part.language);
+                }
+                return;
+            };
+            self.current = Some(Current {
+                document: Document {
+                    user: self.users.len() as u32 - 1,
+                    node,
+                    language: part.language,
+                    length: part.length,
+                    matches: self.matches.len() as u32,
+                },
+                language,
+                excluded: false,
+            });
+        }
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        let language = &mut self.languages[current.language];
+        let mut matched = |slots: &mut [Slot], slot: usize, count: u8| {
+            slots[slot].documents += 1;
+            current.excluded |= slots[slot].is_excluded;
+            self.matches.push((slot as u32, count));
+        };
+        if language.slots.len() <= FEW {
+            for slot in 0..language.slots.len() {
+                if let Some(count) = part.count(language.slots[slot].term) {
+                    matched(&mut language.slots, slot, count);
+                }
+            }
+        } else {
+            for (term, count) in part.terms() {
+                if let Some(slot) = language.by_term.get(&term) {
+                    matched(&mut language.slots, *slot as usize, count);
+                }
+            }
+        }
+    }
+
+    fn end_document(&mut self) {
+        let Some(current) = self.current.take() else {
+            return;
+        };
+        let first = current.document.matches as usize;
+        if current.excluded || self.matches.len() == first {
+            self.matches.truncate(first);
+        } else {
+            self.documents.push(current.document);
+        }
+    }
+
+    /// Languages of documents that were passed over: nothing said what to look for there.
+    pub fn unknown_languages(&self) -> &[u32] {
+        &self.unknown
+    }
+
+    /// The users whose documents were visited, by the numbers that documents give.
+    pub fn into_users(self) -> Vec<String> {
+        self.users
+    }
+
+    /// The documents that match, in no order.
+    pub fn score(&mut self, constants: Constants, phrases: &mut dyn Phrases) -> Vec<Scored> {
+        self.end_document();
+        let held = self.held_phrases(phrases);
+        let average = self.total_length as f64 / self.count.max(1) as f64;
+        let Constants { k1, b } = constants;
+        let weights: Vec<Vec<f64>> = self.languages.iter().map(|language| self.weights(language)).collect();
+        let ends = self.documents[..]
+            .iter()
+            .skip(1)
+            .map(|document| document.matches as usize);
+        let ends = ends.chain([self.matches.len()]);
+        let mut scored = Vec::with_capacity(self.documents.len());
+        for (i, (document, end)) in self.documents.iter().zip(ends).enumerate() {
+            let at = self.language(document.language);
+            let language = &self.languages[at];
+            let matches = &self.matches[document.matches as usize..end];
+            let held = held.get(&(i as u32)).copied().unwrap_or(0);
+            if held >> language.terms.phrases.len() != 0 {
+                continue;
+            }
+            let norm = k1 * (1.0 - b + b * f64::from(document.length) / average.max(1.0));
+            let worth = |(slot, count): &(u32, u8)| {
+                let count = f64::from(*count);
+                weights[at][*slot as usize] * count * (k1 + 1.0) / (count + norm)
+            };
+            let words = matches
+                .iter()
+                .filter(|(slot, _)| language.slots[*slot as usize].is_word);
+            let mut score: f64 = words.map(worth).sum();
+            for (number, phrase) in language.terms.phrases.iter().enumerate() {
+                if held & (1 << number) != 0 {
+                    let terms = |slot: u32| {
+                        let term = language.slots[slot as usize].term;
+                        phrase.iter().any(|(_, alternatives)| alternatives.contains(&term))
+                    };
+                    score += matches.iter().filter(|(slot, _)| terms(*slot)).map(worth).sum::<f64>();
+                }
+            }
+            if score > 0.0 {
+                scored.push(Scored {
+                    user: document.user,
+                    node: document.node,
+                    score,
+                });
+            }
+        }
+        scored
+    }
+
+    /// Inverse document frequency, never below zero.
+    fn weights(&self, language: &Language) -> Vec<f64> {
+        let count = self.count as f64;
+        let weight = |slot: &Slot| {
+            let documents = f64::from(slot.documents).min(count);
+            (1.0 + (count - documents + 0.5) / (documents + 0.5)).ln()
+        };
+        language.slots.iter().map(weight).collect()
+    }
+
+    fn language(&self, code: u32) -> usize {
+        self.languages
+            .iter()
+            .position(|language| language.code == code)
+            .expect("documents of known languages are kept")
+    }
+
+    /// Which phrases documents hold, of those that hold the words of one; others hold none.
+    fn held_phrases(&self, phrases: &mut dyn Phrases) -> HashMap<u32, u64> {
+        let mut held = HashMap::new();
+        for language in &self.languages {
+            if language.terms.all_phrases().next().is_none() {
+                continue;
+            }
+            let places: Vec<u32> = (0..self.documents.len() as u32)
+                .filter(|i| self.may_hold(language, *i))
+                .collect();
+            let asked: Vec<Document> = places.iter().map(|i| self.documents[*i as usize]).collect();
+            held.extend(
+                places
+                    .into_iter()
+                    .zip(phrases.held(language.code, &language.terms, &asked)),
+            );
+        }
+        held
+    }
+
+    /// Whether the document is of the language and holds all words of one of the phrases.
+    fn may_hold(&self, language: &Language, document: u32) -> bool {
+        let i = document as usize;
+        if self.documents[i].language != language.code {
+            return false;
+        }
+        let end = self
+            .documents
+            .get(i + 1)
+            .map_or(self.matches.len(), |next| next.matches as usize);
+        let matches = &self.matches[self.documents[i].matches as usize..end];
+        let has = |term: &Term| {
+            matches
+                .iter()
+                .any(|(slot, _)| language.slots[*slot as usize].term == *term)
+        };
+        language
+            .terms
+            .all_phrases()
+            .any(|phrase| phrase.iter().all(|(_, alternatives)| alternatives.iter().any(has)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::document::Text;
+    use super::super::text::Plain;
+    use super::*;
+
+    const LUCENE: Constants = Constants { k1: 1.2, b: 0.75 };
+
+    struct Texts<'a>(&'a [String]);
+
+    impl Phrases for Texts<'_> {
+        fn held(&mut self, _: u32, terms: &Terms, documents: &[Document]) -> Vec<u64> {
+            let held = |document: &Document| {
+                let mut places = Places::default();
+                text::read(
+                    &self.0[document.node as usize],
+                    &mut Plain,
+                    &mut || (),
+                    &mut |term, place, _| {
+                        places.add(term, place);
+                    },
+                );
+                terms
+                    .all_phrases()
+                    .enumerate()
+                    .map(|(i, phrase)| u64::from(places.hold(phrase)) << i)
+                    .sum()
+            };
+            documents.iter().map(held).collect()
+        }
+    }
+
+    /// The texts' numbers and scores, best first.
+    fn search(texts: &[String], query: &str, most_bytes: usize) -> Vec<(u128, f64)> {
+        let terms = Terms::new(&Query::parse(query), &mut Plain, &mut || ());
+        let mut index = Index::new([(1, terms)]);
+        for (node, text) in texts.iter().enumerate() {
+            for part in Text::new(Some(text.into())).parts(1, most_bytes, &mut Plain, &mut || ()) {
+                index.visit("u", node as u128, &Part::read(&part).unwrap());
+            }
+        }
+        let mut found: Vec<(u128, f64)> = index
+            .score(LUCENE, &mut Texts(texts))
+            .iter()
+            .map(|scored| (scored.node, scored.score))
+            .collect();
+        found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        found
+    }
+
+    fn numbers(texts: &[&str], query: &str) -> Vec<u128> {
+        let texts: Vec<String> = texts.iter().map(|text| text.to_string()).collect();
+        search(&texts, query, 2500)
+            .into_iter()
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    #[test]
+    fn any_word_may_match_and_rare_ones_weigh_more() {
+        let texts = ["cat dog", "cat", "dog dog", "fish cat", "bird"];
+        assert_eq!(numbers(&texts, "bird cat"), [4, 1, 0, 3]);
+        assert_eq!(numbers(&texts, "nothing the of"), []);
+        assert_eq!(numbers(&texts, "dog"), [2, 0]);
+    }
+
+    #[test]
+    fn a_phrase_matches_as_a_whole() {
+        let texts = [
+            "new york city",
+            "york is new",
+            "new things",
+            "pizza",
+            "city of new york",
+        ];
+        assert_eq!(numbers(&texts, "\"new york\" pizza"), [3, 0, 4]);
+        assert_eq!(numbers(&texts, "\"new\""), [2, 0, 1, 4]);
+        assert_eq!(numbers(&texts, "\"city of new\""), [4]);
+        assert_eq!(numbers(&texts, "\"the of\""), []);
+    }
+
+    #[test]
+    fn what_is_excluded_is_not_found() {
+        let texts = ["jaguar cat", "jaguar car", "jaguar sports car", "jaguar car sports"];
+        assert_eq!(numbers(&texts, "jaguar -car"), [0]);
+        assert_eq!(numbers(&texts, "jaguar -\"sports car\""), [0, 1, 3]);
+        assert_eq!(numbers(&texts, "jaguar -sports-car"), [0, 1, 3]);
+        assert_eq!(numbers(&texts, "-jaguar"), []);
+        assert_eq!(numbers(&texts, "jaguar -the"), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn documents_of_other_languages_are_named_and_counted() {
+        let mut index = Index::new([(1, Terms::new(&Query::parse("cat"), &mut Plain, &mut || ()))]);
+        for (node, language) in [(1, 1), (2, 9), (3, 9)] {
+            let parts = Text::new(Some("cat".into())).parts(language, 2500, &mut Plain, &mut || ());
+            index.visit("u", node, &Part::read(&parts[0]).unwrap());
+        }
+        assert_eq!(index.unknown_languages(), [9]);
+        assert_eq!((index.count, index.score(LUCENE, &mut Texts(&[])).len()), (3, 1));
+    }
+
+    #[test]
+    fn one_node_id_of_two_users_is_two_documents() {
+        let mut index = Index::new([(1, Terms::new(&Query::parse("cat"), &mut Plain, &mut || ()))]);
+        let part = &Text::new(Some("cat".into())).parts(1, 2500, &mut Plain, &mut || ())[0];
+        for user in ["a", "b"] {
+            index.visit(user, 5, &Part::read(part).unwrap());
+        }
+        let users: Vec<u32> = index
+            .score(LUCENE, &mut Texts(&[]))
+            .iter()
+            .map(|scored| scored.user)
+            .collect();
+        assert_eq!(
+            (users, index.into_users()),
+            (vec![0, 1], vec!["a".to_owned(), "b".to_owned()])
+        );
+    }
+
+    /// BM25 as the formula has it, from the texts.
+    fn model(texts: &[String], query: &[&str]) -> Vec<(u128, f64)> {
+        let words = |text: &String| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+        let full: Vec<Vec<String>> = texts.iter().map(words).filter(|words| !words.is_empty()).collect();
+        let count = full.len() as f64;
+        let average = full.iter().map(|words| words.len() as f64).sum::<f64>() / count.max(1.0);
+        let mut query = query.to_vec();
+        query.sort_unstable();
+        query.dedup();
+        let mut scores = Vec::new();
+        for (number, text) in texts.iter().enumerate() {
+            let words = words(text);
+            let mut score = 0.0;
+            for term in &query {
+                let holding = full
+                    .iter()
+                    .filter(|words| words.iter().any(|word| word == term))
+                    .count() as f64;
+                let idf = (1.0 + (count - holding + 0.5) / (holding + 0.5)).ln();
+                let tf = words.iter().filter(|word| word == term).count() as f64;
+                let norm = LUCENE.k1 * (1.0 - LUCENE.b + LUCENE.b * words.len() as f64 / average.max(1.0));
+                score += idf * tf * (LUCENE.k1 + 1.0) / (tf + norm);
+            }
+            if score > 0.0 {
+                scores.push((number as u128, score));
+            }
+        }
+        scores
+    }
+
+    proptest! {
+        #[test]
+        fn scores_are_the_formulas(
+            texts in prop::collection::vec(prop::collection::vec("[a-e]{1,2}", 0..30).prop_map(|words| words.join(" ")), 0..12),
+            query in prop::collection::vec("[a-e]{1,2}", 0..40),
+            most_bytes in 16usize..200,
+        ) {
+            let mut expected = model(&texts, &query.iter().map(String::as_str).collect::<Vec<_>>());
+            expected.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            let mut found = search(&texts, &query.join(" "), most_bytes);
+            prop_assert_eq!(found.len(), expected.len());
+            // What is equal but for rounding may stand in another order.
+            found.sort_by_key(|(number, _)| *number);
+            expected.sort_by_key(|(number, _)| *number);
+            for (found, expected) in found.iter().zip(&expected) {
+                prop_assert_eq!(found.0, expected.0);
+                prop_assert!((found.1 - expected.1).abs() < 1e-9);
+            }
+        }
+    }
+}
