@@ -11,7 +11,7 @@ pub struct Kind {
     pub operation: Operation,
     /// Counts only.
     pub in_bulk: bool,
-    /// One row changed: old and new need no join.
+    /// One row changed, and not its key: old and new need no join.
     pub single: bool,
 }
 
@@ -49,19 +49,16 @@ pub fn build(columns: &[Column], kind: Kind) -> String {
         Operation::Insert => ("new_rows n".to_owned(), "n"),
         Operation::Delete => ("old_rows o".to_owned(), "o"),
         Operation::Update if in_bulk => ("new_rows n".to_owned(), "n"),
-        Operation::Update if single && has("tenant_id") && has("user_id") => (
-            // The row may have been another user's: the image says so. A row that gets another key is gone under the old one.
-            format!(
-                "old_rows o CROSS JOIN new_rows n WHERE {} IS NOT NULL",
-                gone_unless(
-                    &equalities(columns),
-                    holdable,
-                    "memory.held_user(o.tenant_id, o.user_id)"
-                )
-            ),
-            "n",
-        ),
+        Operation::Update if single && has("tenant_id") && columns.iter().any(|c| c.name == "user_id" && !c.in_key) => {
+            (
+                // The row may have been another user's: the image says so.
+                "old_rows o CROSS JOIN new_rows n WHERE memory.held_user(o.tenant_id, o.user_id) IS NOT NULL"
+                    .to_owned(),
+                "n",
+            )
+        }
         Operation::Update if single => ("old_rows o CROSS JOIN new_rows n".to_owned(), "n"),
+        // A row whose key has changed is logged twice: as it was under its old key, as it became under the new one.
         Operation::Update => {
             let same_key = equalities(columns);
             (

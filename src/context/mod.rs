@@ -220,6 +220,15 @@ pub fn subject(tenant: Option<&str>, user: Option<&str>, reach: Reach) -> Result
     })
 }
 
+/// `subject`, for what runs as its owner, a superuser: whether the caller may do without a context is asked of the role outside.
+pub fn subject_of_caller(tenant: Option<&str>, user: Option<&str>, reach: Reach) -> Result<Subject> {
+    if current().is_none() && !role::outer_is_superuser() {
+        tenant.map(tenant::require).transpose()?;
+        return Err(no_context());
+    }
+    subject(tenant, user, reach)
+}
+
 /// The error of whoever may not do without a context.
 pub fn no_context() -> Error {
     Error::not_allowed(

@@ -4,7 +4,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::access::may_serve;
-use super::{Context, Reach, Setting, Subject, check_user_id, current, subject};
+use super::{Context, Reach, Setting, Subject, check_user_id, current, subject, subject_of_caller};
 use crate::context;
 use crate::error::{Error, shown};
 use crate::pg::call::Call;
@@ -116,6 +116,12 @@ raw_function!(subject_wrapper, pg_finfo_subject_wrapper, |call| {
 
 raw_function!(scope_wrapper, pg_finfo_scope_wrapper, |call| {
     let subject = subject_of(call, Reach::Tenant);
+    let (low, high) = subject.users();
+    call.row([Some(call.uuid(subject.tenant)), low.into_datum(), high.into_datum()])
+});
+
+raw_function!(owned_scope, pg_finfo_owned_scope, |call| {
+    let subject = subject_of_caller(call.str(0), call.str(1), Reach::Tenant).unwrap_or_else(|error| error.raise());
     let (low, high) = subject.users();
     call.row([Some(call.uuid(subject.tenant)), low.into_datum(), high.into_datum()])
 });

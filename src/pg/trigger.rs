@@ -74,6 +74,20 @@ impl Trigger {
         }
     }
 
+    /// Whether the UPDATE sets a column of the table's primary key.
+    pub fn sets_key(&self) -> bool {
+        // SAFETY: trigger data of an open relation; the bitmap of the key is a copy of our own.
+        unsafe {
+            let key = pg_sys::RelationGetIndexAttrBitmap(
+                (*self.0).tg_relation,
+                pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY,
+            );
+            let sets = pg_sys::bms_overlap((*self.0).tg_updatedcols, key);
+            pg_sys::bms_free(key);
+            sets
+        }
+    }
+
     /// How many rows the statement changed; 0 where the trigger has no transition tables.
     pub fn rows(&self) -> i64 {
         let count = |table: *mut pg_sys::Tuplestorestate| {

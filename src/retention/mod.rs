@@ -14,7 +14,6 @@ use crate::check;
 use crate::context::{self, Reach};
 use crate::error::{Error, Result, shown};
 use crate::hold;
-use crate::pg::role;
 use crate::pg::spi::{Statement, unwrap};
 use crate::tenant;
 use class::{CLASSES, Class};
@@ -230,11 +229,7 @@ fn cleanup_old_nodes(
     days: Option<i32>,
     tenant: Option<&str>,
 ) -> std::result::Result<i64, ErrorReport> {
-    // Inside a SECURITY DEFINER function everybody is a superuser; who may do without a context is asked of the caller.
-    if context::current().is_none() && !role::outer_is_superuser() {
-        return Err(context::no_context().into());
-    }
-    let subject = context::subject(tenant, user_id, Reach::User)?;
+    let subject = context::subject_of_caller(tenant, user_id, Reach::User)?;
     let before = days_ago(days)?;
     let user = subject.user.unwrap_or_default();
     hold::check(subject.tenant, &user)?;

@@ -296,6 +296,20 @@ fn eight_clients_storing_one_entity_lose_nothing() {
     // Each key holds its last value.
     let last: usize = (STORES - KEYS..STORES).sum();
     assert_eq!(row.get::<_, i64>(6), (CLIENTS * last) as i64);
+    // The history has every one of them, once and in order, each with one store more, and ends with what is there.
+    let row = serve(&cluster, Some("eve"))
+        .query_one(
+            "SELECT count(*), count(*) FILTER (WHERE (h.content->>'update_count')::bigint = h.version - 1 AND h.changed_at >= h.before),
+                 bool_and(h.content = n.content) FILTER (WHERE h.version = 8000), bool_and(memory.node_as_of(n.node_id, NULL) = to_jsonb(n))
+                     FILTER (WHERE h.version = 1)
+             FROM memory.nodes AS n CROSS JOIN LATERAL (
+                 SELECT v.*, lag(v.changed_at, 1, '-infinity') OVER (ORDER BY v.version) AS before FROM memory.node_history(n.node_id) AS v
+             ) AS h",
+            &[],
+        )
+        .unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (8000, 8000));
+    assert_eq!((row.get::<_, bool>(2), row.get::<_, bool>(3)), (true, true));
 }
 
 #[test]

@@ -77,7 +77,7 @@ struct Function {
 fn functions(client: &mut Client) -> Vec<Function> {
     let sql = "
         SELECT p.proname::text, p.pronargs::int4, p.pronargdefaults::int4,
-            coalesce(p.proargnames[:p.pronargs], '{}'),
+            coalesce(p.proargnames[:p.pronargs], array_fill(''::text, ARRAY[p.pronargs::int])),
             ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n) ORDER BY n)
         FROM pg_proc p WHERE p.pronamespace = 'memory'::regnamespace ORDER BY p.proname";
     let rows = client.query(sql, &[]).unwrap();

@@ -88,6 +88,8 @@ UPDATE memory.nodes SET context_type = '@' WHERE user_id = 'USER' AND context_ty
 UPDATE memory.relationships SET relationship_type = '@8' WHERE user_id = 'USER';
 UPDATE memory.preferences SET preferences = '{"@": "@"}' WHERE user_id = 'USER';
 SELECT memory.record_navigation('@', user_id => 'USER');
+SELECT memory.store_node('{"@": "@"}', 'tool_output', '@9', user_id => 'USER');
+UPDATE memory.nodes SET user_id = 'given-away', content = '{}', summary = NULL WHERE user_id = 'USER' AND summary = '@9';
 UPDATE memory.navigation SET user_id = 'given-away', path = '' WHERE user_id = 'USER' AND id = (SELECT max(id::text)::uuid FROM memory.navigation WHERE user_id = 'USER');
 SELECT memory.set_security_context('acme', 'USER', '@7', is_local => false);
 SELECT memory.store_node('{"@": "@"}', 'knowledge_atom'), memory.log_event('@7', 'log', '{"@": "@"}', '@');
@@ -184,6 +186,25 @@ fn residue(cluster: &Cluster, client: &mut Client, database: &str, markers: &Mar
         .collect()
 }
 
+/// The ids of the user's nodes, those that were deleted too; what was given away is somebody else's under the same id.
+fn nodes(client: &mut Client) -> Vec<String> {
+    let sql = format!(
+        "SELECT DISTINCT row_key ->> 'node_id' FROM memory.audit_log WHERE table_name = 'nodes' AND user_id = '{USER}' AND row_key IS NOT NULL
+         EXCEPT SELECT node_id::text FROM memory.nodes WHERE user_id <> '{USER}'"
+    );
+    lines(client, &sql)
+}
+
+/// What the history says of all nodes that are there, and of these.
+fn history(client: &mut Client, nodes: &[String]) -> Vec<String> {
+    let sql = format!(
+        "SELECT h.*, memory.node_as_of(i.id, h.changed_at), c.* FROM (SELECT node_id AS id FROM memory.nodes UNION SELECT unnest('{{{}}}'::uuid[])) AS i,
+             memory.node_history(i.id) AS h, memory.node_changes(i.id) AS c",
+        nodes.join(",")
+    );
+    lines(client, &sql)
+}
+
 fn others(client: &mut Client) -> Vec<String> {
     let queries = lines(client, OTHERS);
     assert!(queries.len() >= 10, "{queries:?}");
@@ -208,6 +229,14 @@ fn after_anonymising_no_marker_is_left_and_statistics_stay() {
         statistics(&mut client, everyone).len(),
     );
     assert_eq!(before.0, markers.all.len() + 1, "every marker was stored");
+    let old_nodes = nodes(&mut client);
+    let known = history(&mut client, &old_nodes).join("\n");
+    let told = markers.all.iter().filter(|marker| known.contains(*marker)).count();
+    assert!(
+        told > 30 && old_nodes.len() > 5,
+        "the history tells {told} markers of {} nodes",
+        old_nodes.len()
+    );
     let changed = lines(
         &mut client,
         &format!("SELECT * FROM memory.anonymize_user_data('{USER}')"),
@@ -218,6 +247,17 @@ fn after_anonymising_no_marker_is_left_and_statistics_stay() {
     );
     assert_eq!(residue(&cluster, &mut client, "d", &markers), Vec::<String>::new());
     assert_eq!(others(&mut client), before.1);
+    let known = history(&mut client, &old_nodes).join("\n");
+    assert!(known.contains("anon-"), "whom the user has become has nodes");
+    for text in markers
+        .all
+        .iter()
+        .map(String::as_str)
+        .chain([USER])
+        .chain(old_nodes.iter().map(String::as_str))
+    {
+        assert!(!known.contains(text), "the history still tells {text}");
+    }
     assert_eq!(statistics(&mut client, became), before.2);
     let pseudonyms = lines(
         &mut client,
@@ -258,7 +298,13 @@ fn after_erasing_no_marker_is_left_and_nobody_else_loses_a_byte() {
     for marker in &markers.all {
         assert!(export.contains(marker), "{marker} is not in the export");
     }
+    let old_nodes = nodes(&mut client);
     let erased = lines(&mut client, &format!("SELECT * FROM memory.erase_user_data('{USER}')"));
+    let known = history(&mut client, &old_nodes).join("\n");
+    assert!(
+        old_nodes.iter().all(|node| !known.contains(node)),
+        "the history knows an erased node"
+    );
     let erased: Vec<String> = erased.into_iter().filter(|line| !line.ends_with("|0")).collect();
     assert_eq!(erased, exported);
     assert_eq!(residue(&cluster, &mut client, "d", &markers), Vec::<String>::new());

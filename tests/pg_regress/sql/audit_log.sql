@@ -74,7 +74,11 @@ INSERT INTO memory.events (tenant_id, user_id, session_id, event_id, event_type,
 DELETE FROM memory.sessions WHERE tenant_id = memory.tenant_id('audit-a') AND user_id = 'bob' AND session_id = 'c1';
 :news
 
--- a key that changes, many rows at once, and a statement that changes nothing
+-- a key that changes, of one row and of many at once: twice in the log; and a statement that changes nothing
+UPDATE memory.sessions SET session_id = 'y', mode = 'moved' WHERE tenant_id = memory.tenant_id('audit-a') AND user_id = 'bob' AND session_id = 'c4';
+SELECT row_key - 'tenant_id' AS row_key, changes -> 'old' AS old, changes -> 'new' AS new FROM audit_news ORDER BY row_key;
+UPDATE memory.sessions SET session_id = session_id WHERE tenant_id = memory.tenant_id('audit-a') AND user_id = 'bob' AND session_id = 'y';
+:news
 UPDATE memory.sessions SET session_id = 'x' || session_id WHERE tenant_id = memory.tenant_id('audit-a') AND user_id = 'bob';
 UPDATE memory.sessions SET mode = 'none' WHERE tenant_id = memory.tenant_id('audit-a') AND user_id = 'nobody';
 :news

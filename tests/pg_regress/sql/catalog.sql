@@ -16,6 +16,7 @@ INSERT INTO derived VALUES ('search_documents', 'the words of nodes');
 CREATE TEMP TABLE definers (signature text PRIMARY KEY, why text);
 INSERT INTO definers VALUES
     ('memory.audit_change()', 'nobody else has INSERT on the log'),
+    ('memory.node_changes(uuid,text,text)', 'only auditors read the log'),
     ('memory.run_archival(interval,integer)', 'an operator moves what it may not read'),
     ('memory.export_user_data(text,text)', 'reads the audit log for the service of its tenant'),
     ('memory.erase_user_data(text,text)', 'redacts the audit log for the service of its tenant'),
@@ -179,7 +180,7 @@ CREATE TEMP VIEW what_is_derived_nobody_writes AS
     WHERE object IN (SELECT 'TABLE memory.' || name FROM derived) AND privileges <> 'SELECT';
 CREATE TEMP VIEW no_plpgsql AS
     SELECT p.oid::regprocedure::text AS breaks FROM functions AS p JOIN pg_language AS l ON l.oid = prolang
-    WHERE lanname NOT IN ('sql', 'c') AND NOT (prokind = 'p' AND lanname = 'plpgsql' AND prosrc ~* '\mcommit\M');
+    WHERE lanname NOT IN ('sql', 'c') AND p.prokind <> 'a' AND NOT (prokind = 'p' AND lanname = 'plpgsql' AND prosrc ~* '\mcommit\M');
 CREATE TEMP VIEW sql_functions_are_bound_when_created AS
     SELECT p.oid::regprocedure::text AS breaks FROM functions AS p JOIN pg_language AS l ON l.oid = prolang
     WHERE lanname = 'sql' AND prosqlbody IS NULL;
@@ -207,7 +208,7 @@ CREATE TEMP VIEW tenant_and_user_are_the_last_arguments AS
     ) AS args
     WHERE ('tenant' = ANY (names) OR 'user_id' = ANY (names)) AND NOT (names[n - 1:] = '{tenant,user_id}' AND pronargdefaults >= 2)
         -- who is asking, and the archive, in their own order; a function about a whole tenant
-        AND proname NOT IN ('set_security_context', 'subject', 'scope', 'writer', 'held_user', 'archive_scope', 'archive_session', 'archive_event', 'export_user_data',
+        AND proname NOT IN ('set_security_context', 'subject', 'scope', 'owned_scope', 'writer', 'held_user', 'archive_scope', 'archive_session', 'archive_event', 'export_user_data',
             'erase_user_data', 'anonymize_user_data',
             -- about one user, by a name that is needed
             'check_hold', 'may_remove', 'removable_user', 'place_legal_hold', 'cleanup_old_nodes',
