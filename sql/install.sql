@@ -93,7 +93,7 @@ CREATE TABLE memory.personal_columns (
     column_name text COLLATE "C" NOT NULL,
     treatment text COLLATE "C" NOT NULL
         CHECK (treatment ~ '^(keep|user|clear|clear:_tenant|images|pseudonym:[a-z_]+|word(:[a-z_]+)?)$'),
-    erasure text COLLATE "C" NOT NULL CHECK (erasure IN ('delete', 'redact')),
+    erasure text COLLATE "C" NOT NULL CHECK (erasure IN ('delete', 'delete always', 'redact')),
     PRIMARY KEY (relation, column_name)
 );
 COMMENT ON TABLE memory.personal_columns IS
@@ -107,7 +107,7 @@ COMMENT ON COLUMN memory.personal_columns.treatment IS
     'value. clear: NULL, or empty where it may not be NULL; clear:_tenant: an object of which the key _tenant stays; images: clear, of the '
     'audit log, and a row is also the user''s where one of its images says so.';
 COMMENT ON COLUMN memory.personal_columns.erasure IS
-    'When a user is erased: delete the rows, or redact them, which is to anonymise them.';
+    'When a user is erased: delete the rows, or redact them, which is to anonymise them. delete always: also when anonymised.';
 
 CREATE FUNCTION memory.declare_personal(relation regclass, treatments jsonb, erasure text DEFAULT 'delete') RETURNS void
 LANGUAGE sql

@@ -14,7 +14,7 @@ use crate::context::{self, Reach};
 use crate::error::{Error, Result, shown};
 use crate::pg::catalog::TableName;
 use crate::pg::lock::{self, Mode};
-use crate::pg::spi::{Statement, unwrap};
+use crate::pg::spi::{Statement, unwrap, write_once};
 use crate::pg::{role, scan};
 use crate::raw_function;
 use crate::violation::Violation;
@@ -63,6 +63,25 @@ pub fn check(tenant: [u8; 16], user: &str) -> Result<()> {
         message,
         "Nothing was removed. An operator sees the holds with memory.list_legal_holds() and ends one with memory.lift_legal_hold().",
     ))
+}
+
+/// Refuses to remove a table of users' rows in which somebody's are held, and records that it was tried. No hold is placed until the
+/// transaction ends. For who sees all tenants.
+pub fn check_all(table: &str) -> Result<()> {
+    for stripe in 0..STRIPES {
+        lock::number(STRIPES + stripe, Mode::Shared);
+    }
+    let sql = format!(
+        "SELECT h.tenant_id, h.user_id FROM memory.legal_holds h
+         WHERE h.lifted_at IS NULL
+             AND EXISTS (SELECT FROM {table} t WHERE t.tenant_id = h.tenant_id AND t.user_id = h.user_id)
+         ORDER BY h.placed_at LIMIT 1"
+    );
+    let held = write_once(&sql, &[], |rows| {
+        rows.filter_map(|row| Some((unwrap(row.get::<Uuid>(1))?, unwrap(row.get::<String>(2))?)))
+            .next()
+    });
+    held.map_or(Ok(()), |(tenant, user)| check(*tenant.as_bytes(), &user))
 }
 
 /// Runs as its owner; where there is a context, it binds.

@@ -43,7 +43,12 @@ extension_sql_file!(
     name = "search_document",
     requires = ["graph_question"]
 );
-extension_sql_file!("../sql/search.sql", name = "search", requires = ["search_document"]);
+extension_sql_file!(
+    "../sql/embedding.sql",
+    name = "embedding",
+    requires = ["search_document"]
+);
+extension_sql_file!("../sql/search.sql", name = "search", requires = ["embedding"]);
 extension_sql_file!("../sql/privacy.sql", name = "privacy", requires = ["search"]);
 extension_sql_file!("../sql/retention.sql", name = "retention", requires = ["privacy"]);
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["retention"]);

@@ -154,13 +154,15 @@ fn equalities(columns: &[Column]) -> String {
 }
 
 fn changes(columns: &[Column], operation: Operation) -> String {
+    let image = |row: &str| image(columns, row);
     match operation {
-        Operation::Insert => "jsonb_build_object('new', to_jsonb(n))".to_owned(),
-        Operation::Delete => "jsonb_build_object('old', to_jsonb(o))".to_owned(),
+        Operation::Insert => format!("jsonb_build_object('new', {})", image("n")),
+        Operation::Delete => format!("jsonb_build_object('old', {})", image("o")),
         Operation::Truncate => "NULL".to_owned(),
         Operation::Update => {
             let unchanged: Vec<String> = columns
                 .iter()
+                .filter(|c| c.imaged)
                 .map(|c| {
                     let name = pgrx::spi::quote_literal(&c.plain_name);
                     format!(
@@ -171,7 +173,21 @@ fn changes(columns: &[Column], operation: Operation) -> String {
                 })
                 .collect();
             let unchanged = format!("array_remove(ARRAY[{}], NULL)", unchanged.join(", "));
-            format!("jsonb_build_object('old', to_jsonb(o) - {unchanged}, 'new', to_jsonb(n) - {unchanged})")
+            let (old, new) = (image("o"), image("n"));
+            format!("jsonb_build_object('old', {old} - {unchanged}, 'new', {new} - {unchanged})")
         }
     }
+}
+
+/// A row as the log shows it, without its vectors: as text they would be ten times the rest of the entry.
+fn image(columns: &[Column], row: &str) -> String {
+    if columns.iter().all(|c| c.imaged) {
+        return format!("to_jsonb({row})");
+    }
+    let pairs: Vec<String> = columns
+        .iter()
+        .filter(|c| c.imaged)
+        .map(|c| format!("{}, {row}.{}", pgrx::spi::quote_literal(&c.plain_name), c.name))
+        .collect();
+    format!("jsonb_build_object({})", pairs.join(", "))
 }

@@ -17,8 +17,12 @@ thread_local! {
     static GRANTS: TableName = const { TableName::new(c"access_grants", [c"access_grants_pkey", c"access_grants_pkey"]) };
     static PRIVILEGES: Statement = const {
         Statement::new(
-            "SELECT privileges, object FROM memory.profile_privileges
-             WHERE profile = $1 OR profile = 'app' AND $1 = 'service' ORDER BY object",
+            // The embedding spaces, made at run time, are open to whom their common shape is.
+            "SELECT p.privileges, coalesce('TABLE memory.' || quote_ident(s.relation), p.object)
+             FROM memory.profile_privileges p
+             LEFT JOIN (SELECT relation FROM memory.embedding_spaces UNION ALL SELECT NULL) s
+                 ON p.object = 'TABLE memory.embeddings'
+             WHERE p.profile = $1 OR p.profile = 'app' AND $1 = 'service' ORDER BY 2",
             &[pg_sys::TEXTOID],
         )
     };
@@ -132,6 +136,64 @@ fn revoke_access(grantee: Option<pg_sys::Oid>) -> std::result::Result<(), ErrorR
     Ok(())
 }
 
+/// Whose rows a table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// The context's user's, or all of the tenant's for a service.
+    OfUsers,
+    /// The tenant's, for a service only.
+    OfServices,
+    /// Everybody's: no row-level security.
+    Shared,
+}
+
+/// Gives a table, which is named with its schema, its policy, and takes the statistics from columns.
+pub fn secure(table: &str, rows: Rows, free_text: &[&str]) {
+    let condition = match rows {
+        Rows::OfUsers => Some(
+            "tenant_id = memory.current_tenant_id() \
+             AND user_id BETWEEN memory.context_user_low() AND memory.context_user_high()",
+        ),
+        Rows::OfServices => Some("tenant_id = memory.service_tenant_id()"),
+        Rows::Shared => None,
+    };
+    if let Some(condition) = condition {
+        spi::run(&format!(
+            "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+             CREATE POLICY context ON {table} USING ({condition}) WITH CHECK ({condition});
+             COMMENT ON POLICY context ON {table} IS 'Rows that the security context covers.'"
+        ));
+    }
+    for column in free_text {
+        let column = pgrx::spi::quote_identifier(column);
+        spi::run(&format!("ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0"));
+    }
+}
+
+/// Has the audit see what is written to a table, and who writes wait while the user is erased.
+pub fn watch(table: &str, rows: Rows) {
+    for (event, tables) in [
+        ("INSERT", "REFERENCING NEW TABLE AS new_rows"),
+        ("UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
+        ("DELETE", "REFERENCING OLD TABLE AS old_rows"),
+        ("TRUNCATE", ""),
+    ] {
+        let name = format!("audit_{}", event.to_lowercase());
+        spi::run(&format!(
+            "CREATE TRIGGER {name} AFTER {event} ON {table} {tables}
+                 FOR EACH STATEMENT EXECUTE FUNCTION memory.audit_change();
+             COMMENT ON TRIGGER {name} ON {table} IS 'Writes memory.audit_log.'"
+        ));
+    }
+    if rows == Rows::OfUsers {
+        spi::run(&format!(
+            "CREATE TRIGGER hold BEFORE INSERT OR UPDATE OR DELETE ON {table}
+                 FOR EACH STATEMENT EXECUTE FUNCTION memory.hold_own();
+             COMMENT ON TRIGGER hold ON {table} IS 'Waits while the user is erased.'"
+        ));
+    }
+}
+
 /// See sql/install.sql.
 #[pg_extern(sql = false)]
 fn declare_table(
@@ -142,52 +204,20 @@ fn declare_table(
     audited: bool,
 ) -> std::result::Result<(), ErrorReport> {
     let table = catalog::qualified_name(relation)?;
-    let condition = match reach {
-        "user" => Some(
-            "tenant_id = memory.current_tenant_id() \
-             AND user_id BETWEEN memory.context_user_low() AND memory.context_user_high()",
-        ),
-        "service" => Some("tenant_id = memory.service_tenant_id()"),
-        "shared" => None,
+    let rows = match reach {
+        "user" => Rows::OfUsers,
+        "service" => Rows::OfServices,
+        "shared" => Rows::Shared,
         _ => {
             return Err(
                 Error::bad_argument(format!("reach {} is none", shown(reach)), "user, service or shared").into(),
             );
         }
     };
-    if let Some(condition) = condition {
-        spi::run(&format!(
-            "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-             CREATE POLICY context ON {table} USING ({condition}) WITH CHECK ({condition});
-             COMMENT ON POLICY context ON {table} IS 'Rows that the security context covers.'"
-        ));
-    }
-    for column in free_text.iter().flatten() {
-        let column = pgrx::spi::quote_identifier(column);
-        spi::run(&format!("ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0"));
-    }
-    for (event, tables) in [
-        ("INSERT", "REFERENCING NEW TABLE AS new_rows"),
-        ("UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
-        ("DELETE", "REFERENCING OLD TABLE AS old_rows"),
-        ("TRUNCATE", ""),
-    ]
-    .into_iter()
-    .filter(|_| audited)
-    {
-        let name = format!("audit_{}", event.to_lowercase());
-        spi::run(&format!(
-            "CREATE TRIGGER {name} AFTER {event} ON {table} {tables}
-                 FOR EACH STATEMENT EXECUTE FUNCTION memory.audit_change();
-             COMMENT ON TRIGGER {name} ON {table} IS 'Writes memory.audit_log.'"
-        ));
-    }
-    if audited && reach == "user" {
-        spi::run(&format!(
-            "CREATE TRIGGER hold BEFORE INSERT OR UPDATE OR DELETE ON {table}
-                 FOR EACH STATEMENT EXECUTE FUNCTION memory.hold_own();
-             COMMENT ON TRIGGER hold ON {table} IS 'Waits while the user is erased.'"
-        ));
+    let free_text: Vec<&str> = free_text.iter().flatten().collect();
+    secure(&table, rows, &free_text);
+    if audited {
+        watch(&table, rows);
     }
     let (table, filter) = (pgrx::spi::quote_literal(&table), pgrx::spi::quote_literal(filter));
     spi::run(&format!("SELECT pg_extension_config_dump({table}::regclass, {filter})"));

@@ -110,6 +110,17 @@ impl Call {
         self.text(argument).map(utf8)
     }
 
+    /// The type of an argument, as the call has it.
+    pub fn argument_type(&self, argument: usize) -> pg_sys::Oid {
+        // SAFETY: the call's own struct; a function that SQL calls knows its expression.
+        unsafe { pg_sys::get_fn_expr_argtype((*self.0).flinfo, argument as i32) }
+    }
+
+    /// Answers void.
+    pub fn nothing(&self) -> pg_sys::Datum {
+        pg_sys::Datum::null()
+    }
+
     /// Answers NULL.
     pub fn null(&self) -> pg_sys::Datum {
         // SAFETY: the call's own struct.

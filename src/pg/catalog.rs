@@ -137,13 +137,17 @@ pub struct Column {
     pub in_key: bool,
     /// Whether its type's equality stands in pg_catalog.
     pub comparable: bool,
+    /// Whether the audit log shows it: not what other extensions' types hold, nor what is computed.
+    pub imaged: bool,
 }
 
 thread_local! {
     static COLUMNS: Statement = const {
         Statement::new(
-            "SELECT quote_ident(a.attname), a.attname::text, coalesce(a.attnum = ANY (i.indkey), false),
-                    t.typnamespace = 'pg_catalog'::regnamespace AND t.typname NOT IN ('json', 'xml')
+            "SELECT quote_ident(a.attname), a.attname::text,
+                    coalesce(a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false),
+                    t.typnamespace = 'pg_catalog'::regnamespace AND t.typname NOT IN ('json', 'xml'),
+                    t.typnamespace = 'pg_catalog'::regnamespace AND a.attgenerated = ''
              FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
                   LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
              WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
@@ -181,6 +185,7 @@ pub fn columns(relation: pg_sys::Oid) -> Vec<Column> {
                 plain_name: unwrap(row.get(2)).unwrap_or_default(),
                 in_key: unwrap(row.get(3)).unwrap_or_default(),
                 comparable: unwrap(row.get(4)).unwrap_or_default(),
+                imaged: unwrap(row.get(5)).unwrap_or_default(),
             })
             .collect()
         })

@@ -20,6 +20,14 @@ pub fn has_other_writers(database: pg_sys::Oid, relation: pg_sys::Oid) -> bool {
     count > 0
 }
 
+/// Locks a relation until the transaction ends, and takes in what has become of it meanwhile; one that is not there is none.
+pub fn relation(relation: pg_sys::Oid, mode: u32) {
+    if relation != pg_sys::InvalidOid {
+        // SAFETY: a lock by OID, inside a transaction; PostgreSQL raises its own errors.
+        unsafe { pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE) }
+    }
+}
+
 /// How a number is locked: any number of transactions share it, or one has it alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

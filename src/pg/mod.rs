@@ -21,5 +21,6 @@ pub mod slot;
 pub mod spi;
 pub mod time;
 pub mod trigger;
+pub mod vector;
 pub mod words;
 pub mod xact;

@@ -9,8 +9,6 @@
 //! context; the caller asks `may_read` for the table, and what it gives away goes through a statement under row-level security
 //! first: what was read here orders candidates.
 
-#![allow(dead_code)] // until the legs that use it stand, one commit on
-
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -38,6 +36,7 @@ pub struct Entry<'a> {
     pub place: Place,
 }
 
+#[allow(dead_code)] // not every index has columns of every type
 impl Entry<'_> {
     pub fn is_null(&self, column: usize) -> bool {
         self.nulls[column]
@@ -295,6 +294,8 @@ pub fn fetch(
         // slot holds the row until the next is fetched; what detoasting allocates is freed.
         unsafe {
             (*scan.scan).xs_heaptid = place.0;
+            // Nothing else sets it where no index is read.
+            (*scan.scan).xs_heap_continue = false;
             if !scan.fetch() {
                 continue;
             }

@@ -67,6 +67,13 @@ impl Kept {
     }
 }
 
+/// Runs `work` connected to SPI, for statements that are kept.
+pub fn connected<R>(work: impl FnOnce(&mut pgrx::spi::SpiClient<'_>) -> R) -> R {
+    require_writable();
+    let _pinned = PinnedPath::new();
+    Spi::connect_mut(work)
+}
+
 /// Writes by a statement that is made at run time and planned for this one run; `sql` names its schemas.
 pub fn write_once<R>(sql: &str, args: &[DatumWithOid<'_>], then: impl FnOnce(SpiTupleTable<'_>) -> R) -> R {
     require_writable();

@@ -46,10 +46,10 @@ pub fn tables() -> Vec<Table> {
                     tables.push(Table {
                         name,
                         literal: text(2),
-                        erasure: if text(3) == "redact" {
-                            Erasure::Redact
-                        } else {
-                            Erasure::Delete
+                        erasure: match text(3).as_str() {
+                            "redact" => Erasure::Redact,
+                            "delete always" => Erasure::DeleteAlways,
+                            _ => Erasure::Delete,
                         },
                         columns: Vec::new(),
                     });

@@ -48,6 +48,8 @@ pub enum Treatment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Erasure {
     Delete,
+    /// They go when the user is anonymised, too.
+    DeleteAlways,
     Redact,
 }
 
@@ -239,13 +241,16 @@ pub fn export(tables: &[Table]) -> String {
 
 /// Anonymises; gives table, rows.
 pub fn anonymise(tables: &[Table]) -> String {
-    of_all(tables, Table::update)
+    of_all(tables, |table| match table.erasure {
+        Erasure::DeleteAlways => table.delete(),
+        Erasure::Delete | Erasure::Redact => table.update(),
+    })
 }
 
 /// Erases; gives table, rows.
 pub fn erase(tables: &[Table]) -> String {
     of_all(tables, |table| match table.erasure {
-        Erasure::Delete => table.delete(),
+        Erasure::Delete | Erasure::DeleteAlways => table.delete(),
         Erasure::Redact => table.update(),
     })
 }
@@ -355,6 +360,11 @@ mod tests {
             ..table
         };
         assert!(erase(std::slice::from_ref(&deleted)).contains("DELETE FROM memory.audit_log"));
-        assert!(anonymise(&[deleted]).contains("UPDATE memory.audit_log"));
+        assert!(anonymise(std::slice::from_ref(&deleted)).contains("UPDATE memory.audit_log"));
+        let always = Table {
+            erasure: Erasure::DeleteAlways,
+            ..deleted
+        };
+        assert!(anonymise(&[always]).contains("DELETE FROM memory.audit_log"));
     }
 }

@@ -4,8 +4,6 @@
 //!
 //! The nodes are read under row-level security, with the caller's privileges: what does not pass here is not in the answer.
 
-#![allow(dead_code)] // until the legs that use it stand, one commit on
-
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys;
 
@@ -81,6 +79,7 @@ pub struct Key<'a> {
     pub node: u128,
 }
 
+#[allow(dead_code)] // some for the lexical leg
 impl<'a> Filter<'a> {
     /// Raises 22023 for an unknown context type or tier, and for what is no object; 22004 for a NULL in an array.
     pub fn new(scope: &'a Subject, asked: Asked<'a>) -> Result<Self> {

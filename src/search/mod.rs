@@ -3,14 +3,19 @@
 #![allow(dead_code)] // until search() stands, one commit on
 
 mod bm25;
+mod code;
 mod contains;
 mod document;
+mod embedding;
 mod filter;
 mod fusion;
 mod language;
 mod maintain;
+mod nearest;
 mod query;
+mod space;
 mod text;
+mod vector;
 mod widen;
 
 use crate::raw_function;

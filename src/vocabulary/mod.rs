@@ -59,7 +59,7 @@ impl Vocabulary {
 }
 
 /// The known word with the least edit distance (Damerau-Levenshtein), the first of the alphabet among equals.
-fn nearest<'a>(word: &str, known: &'a [String]) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: &'a [String]) -> Option<&'a str> {
     let word: String = word.chars().take(100).collect();
     known
         .iter()

@@ -12,7 +12,8 @@ SELECT p.oid::regprocedure::text, format(
         WHEN a.type = 'jsonb'::regtype AND a.name IN ('events', 'nodes', 'relationships', 'sessions') THEN quote_literal('[]')
         WHEN a.type = 'jsonb'::regtype THEN quote_literal('{}')
         WHEN a.type = 'uuid'::regtype THEN quote_literal('00000000-0000-7000-8000-0000000000ff')
-        WHEN a.type IN ('uuid[]'::regtype, 'text[]'::regtype) THEN quote_literal('{}')
+        WHEN a.type IN ('uuid[]'::regtype, 'text[]'::regtype, 'vector[]'::regtype) THEN quote_literal('{}')
+        WHEN a.type = 'vector'::regtype THEN quote_literal('[1]')
         WHEN a.type = 'timestamptz'::regtype THEN 'now()'
         WHEN a.type IN ('int'::regtype, 'bigint'::regtype, 'real'::regtype, 'float8'::regtype) THEN '1'
         ELSE quote_literal('x') END || ', ', '' ORDER BY a.n)

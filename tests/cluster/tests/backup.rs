@@ -29,6 +29,9 @@ SELECT count(*) FROM memory.store_nodes((SELECT jsonb_agg(jsonb_build_object('co
     FROM generate_series(1, 60) i), user_id => 'a');
 SELECT memory.store_relationships((SELECT jsonb_agg(jsonb_build_object('from_node_id', a.node_id, 'to_node_id', b.node_id,
     'relationship_type', 'cites', 'strength', 0.3)) FROM memory.nodes a, memory.nodes b WHERE a.entity_id < b.entity_id), user_id => 'a');
+SELECT memory.create_embedding_space('a "model''s"', 3), memory.create_embedding_space('empty', 2, 'l2', 'half');
+SELECT memory.store_embeddings('a "model''s"', array_agg(node_id), array_agg(ARRAY[1, right(entity_id, 1)::int, 3]::real[]::vector), user_id => 'a')
+FROM memory.nodes WHERE user_id = 'a';
 SELECT memory.end_node((SELECT node_id FROM memory.nodes LIMIT 1), user_id => 'a');
 SELECT memory.set_retention_policy('nodes', '1 year'), memory.set_retention_policy('audit_log', '10 years', 'acme');
 SELECT memory.place_legal_hold('b', 'case', 'acme');
@@ -52,8 +55,12 @@ const CONTENT: &str = r#"
 SELECT format(CASE c.relkind WHEN 'S' THEN 'SELECT %L || (last_value, is_called)::text FROM %s'
                              ELSE 'SELECT %L || row_to_json(t)::text FROM %s t %s ORDER BY 1' END,
               c.oid::regclass || ' ', c.oid::regclass, condition)
-FROM pg_extension, unnest(extconfig, extcondition) AS config (relation, condition), pg_class c
-WHERE extname = 'memory_ext' AND c.oid = relation AND c.relkind IN ('r', 'p', 'S') ORDER BY c.oid::regclass::text
+FROM (
+    SELECT relation, condition FROM pg_extension, unnest(extconfig, extcondition) AS config (relation, condition) WHERE extname = 'memory_ext'
+    -- what was made at run time, where there is something in it
+    UNION ALL SELECT t.tableoid, '' FROM memory.embeddings t GROUP BY 1
+) config, pg_class c
+WHERE c.oid = relation AND c.relkind IN ('r', 'p', 'S') ORDER BY c.oid::regclass::text
 "#;
 const CATALOG: &str = r#"
 SELECT concat_ws(' ', 'relation', oid::regclass, relkind, relrowsecurity, relforcerowsecurity,
@@ -187,7 +194,12 @@ fn the_extension_can_be_dropped_and_made_again() {
     cluster.create_database("origin");
     let catalog = lines(&cluster, "origin", CATALOG);
     fill(&cluster, "origin");
-    cluster.psql("origin", "DROP EXTENSION memory_ext");
+    // Embedding spaces are no members: without CASCADE they are in the way, and with it they go.
+    let refused = cluster
+        .connect("origin", SUPERUSER)
+        .batch_execute("DROP EXTENSION memory_ext");
+    assert_eq!(refused.unwrap_err().code().map(|code| code.code()), Some("2BP01"));
+    cluster.psql("origin", "DROP EXTENSION memory_ext CASCADE");
     assert!(
         lines(
             &cluster,

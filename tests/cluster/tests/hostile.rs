@@ -43,6 +43,7 @@ const SETUP: &str = "
     SELECT memory.grant_access('hostile_service', 'service', '{red}');
     SELECT memory.grant_access('hostile_operator', 'operator');
     SELECT memory.grant_access('hostile_auditor', 'auditor', '{red}');
+    SELECT memory.create_embedding_space('m', 3);
     CREATE PROCEDURE fill(tenant text, user_id text, marker text, node uuid) LANGUAGE plpgsql AS $$
     BEGIN
         PERFORM memory.set_security_context(tenant, service_name => 'filler');
@@ -60,6 +61,7 @@ const SETUP: &str = "
             ARRAY[marker], 'e', 's');
         PERFORM memory.store_relationship(node, node, 'relates_to', metadata => jsonb_build_object('m', marker),
             user_id => fill.user_id);
+        PERFORM memory.store_embedding('m', node, '[1,2,3]', user_id => fill.user_id);
     END
     $$;
     BEGIN; CALL fill('red', 'alice', 'own', '00000000-0000-7000-8000-0000000000a1'); COMMIT;
@@ -161,6 +163,9 @@ fn argument(random: &mut Random, name: &str, kind: &str) -> String {
         "tier" => "'private'",
         "session_id" => "'s'",
         "from_node_id" | "to_node_id" => "'00000000-0000-7000-8000-0000000000a1'",
+        "model" => "'m'",
+        "embedding" => "'[3,2,1]'",
+        "embeddings" => "'{\"[3,2,1]\",\"[1,2,1]\",\"[1,1,1]\"}'",
         "tenant" | "user_id" => "NULL",
         "payload" | "metadata" | "preferences" => "'{\"a\": 1}'",
         "content" => "'{\"entity_id\": \"e\", \"entity_system\": \"s\"}'",
@@ -196,6 +201,24 @@ fn argument(random: &mut Random, name: &str, kind: &str) -> String {
             "'1 month -30 days'",
             "'2147483647 days 2562047788 hours'",
         ],
+        "vector" => &[
+            "NULL",
+            "'[1,2,3]'",
+            "'[0,0,0]'",
+            "'[3e38,-3e38,3e38]'",
+            "'[1e-45,0,0]'",
+            "'[1]'",
+            "array_fill(1, '{16000}')",
+        ],
+        "vector[]" => &[
+            "NULL",
+            "'{}'",
+            "'{NULL}'",
+            "'{\"[1,2,3]\"}'",
+            "'{{\"[1,2,3]\"},{\"[1]\"}}'",
+            "array_fill('[1,2,3]'::vector, '{5000}')",
+        ],
+        "bytea" => &["NULL", "''", "'x'"],
         "uuid" => &[
             "NULL",
             "'00000000-0000-0000-0000-000000000000'",

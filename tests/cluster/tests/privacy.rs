@@ -73,6 +73,9 @@ SELECT memory.store_nodes('[{"content": {"@": "@", "entity_id": "@", "entity_sys
 SELECT memory.store_node('{"@": "@"}', 'temporary_state', '@', expires_at => now() - interval '1 hour', valid_from => now() - interval '1 day', user_id => 'USER');
 SELECT memory.store_relationship(a.node_id, b.node_id, 'relates_to', 0.5, '{"@": "@"}', user_id => 'USER')
     FROM memory.nodes a, memory.nodes b WHERE a.user_id = 'USER' AND b.user_id = 'USER' AND a.expires_at IS NULL AND b.expires_at IS NULL;
+SELECT memory.store_embeddings(s.model, array_agg(n.node_id ORDER BY n.node_id), array_agg('[0.4242,0.2424]'::vector), user_id => 'USER')
+    FROM memory.nodes n, memory.embedding_spaces s WHERE n.user_id = 'USER' GROUP BY s.model;
+SELECT memory.store_embedding('model', (SELECT min(node_id::text)::uuid FROM memory.nodes WHERE user_id = 'USER'), '[0.4343,0.3434]', 'query', user_id => 'USER');
 SELECT memory.end_relationship((SELECT id FROM memory.relationships WHERE user_id = 'USER' ORDER BY id LIMIT 1), user_id => 'USER');
 SELECT memory.end_node((SELECT node_id FROM memory.nodes WHERE user_id = 'USER' ORDER BY node_id LIMIT 1), user_id => 'USER');
 SELECT memory.delete_nodes(ARRAY[memory.store_node('{"@": "@"}', 'tool_output', '@', user_id => 'USER')], user_id => 'USER');
@@ -145,7 +148,10 @@ fn filled(cluster: &Cluster, database: &str) -> (Client, Markers) {
     cluster.create_database(database);
     let mut client = cluster.connect(database, SUPERUSER);
     client
-        .batch_execute("INSERT INTO memory.tenants (slug) VALUES ('acme'), ('globex')")
+        .batch_execute(
+            "INSERT INTO memory.tenants (slug) VALUES ('acme'), ('globex');
+             SELECT memory.create_embedding_space('model', 2), memory.create_embedding_space('other model', 2)",
+        )
         .unwrap();
     client
         .batch_execute("SELECT memory.set_security_context('acme', service_name => 'backend', is_local => false)")
@@ -211,6 +217,14 @@ fn others(client: &mut Client) -> Vec<String> {
     queries.iter().flat_map(|query| lines(client, query)).collect()
 }
 
+/// How many vectors are nobody else's.
+fn vectors(client: &mut Client) -> Vec<String> {
+    lines(
+        client,
+        "SELECT count(*) FROM memory.embeddings WHERE user_id NOT IN ('bob', 'cat')",
+    )
+}
+
 fn statistics(client: &mut Client, users: &str) -> Vec<String> {
     lines(client, &STATISTICS.replace("USERS", users))
 }
@@ -237,6 +251,7 @@ fn after_anonymising_no_marker_is_left_and_statistics_stay() {
         "the history tells {told} markers of {} nodes",
         old_nodes.len()
     );
+    assert_ne!(vectors(&mut client), ["0"]);
     let changed = lines(
         &mut client,
         &format!("SELECT * FROM memory.anonymize_user_data('{USER}')"),
@@ -258,6 +273,7 @@ fn after_anonymising_no_marker_is_left_and_statistics_stay() {
     {
         assert!(!known.contains(text), "the history still tells {text}");
     }
+    assert_eq!(vectors(&mut client), ["0"]);
     assert_eq!(statistics(&mut client, became), before.2);
     let pseudonyms = lines(
         &mut client,
@@ -309,6 +325,7 @@ fn after_erasing_no_marker_is_left_and_nobody_else_loses_a_byte() {
     assert_eq!(erased, exported);
     assert_eq!(residue(&cluster, &mut client, "d", &markers), Vec::<String>::new());
     assert_eq!(others(&mut client), before);
+    assert_eq!(vectors(&mut client), ["0"]);
     let left = lines(
         &mut client,
         "SELECT relation, count(*) FROM memory.export_user_data((SELECT DISTINCT user_id FROM memory.audit_log WHERE user_id LIKE 'anon-%')) GROUP BY 1 ORDER BY 1",

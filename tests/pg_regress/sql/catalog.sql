@@ -1,13 +1,15 @@
 -- The rules that hold for every function and table (contract, section 0), asked of the catalog: each is a view of what
 -- breaks it, so it goes on holding when tables and functions are added. Afterwards something is made that breaks each.
 SET search_path = pg_catalog, pg_temp;
+-- What is made at run time is like what was there from the first.
+SELECT memory.create_embedding_space('regress catalog', 3);
 
 -- Tables of all tenants: keyed by an id of their own, without the policy of the context.
 CREATE TEMP TABLE tables_of_all (name text PRIMARY KEY, audited boolean, why text);
 INSERT INTO tables_of_all VALUES
     ('projects', true, 'groups tenants'), ('tenants', true, 'the tenants'), ('access_grants', true, 'roles'),
     ('profile_privileges', false, 'constant'), ('personal_columns', false, 'constant'), ('context_types', true, 'words for all'), ('event_types', true, 'words for all'),
-    ('relationship_types', true, 'words for all'),
+    ('relationship_types', true, 'words for all'), ('embedding_spaces', true, 'models for all'),
     ('audit_log', false, 'is the audit'), ('security_violations', false, 'is an audit');
 -- What triggers derive from audited tables, and nobody else may write: not audited itself.
 CREATE TEMP TABLE derived (name text PRIMARY KEY, why text);
@@ -33,7 +35,9 @@ INSERT INTO definers VALUES
     ('memory.cleanup_old_nodes(text,integer,text)', 'redacts the log'),
     ('memory.documents_follow()', 'nobody else may write documents'),
     ('memory.set_search_language(text,regconfig)', 'an operator has no context'),
-    ('memory.rebuild_search_documents(text,integer)', 'an operator has no context, and may not read what is rebuilt');
+    ('memory.rebuild_search_documents(text,integer)', 'an operator has no context, and may not read what is rebuilt'),
+    ('memory.create_embedding_space(text,integer,text,text)', 'an operator may not make tables'),
+    ('memory.drop_embedding_space(text)', 'an operator may not drop tables');
 -- Columns of text, jsonb and the like that may have statistics: words from a list, names that the extension gives.
 CREATE TEMP TABLE words (col text PRIMARY KEY);
 INSERT INTO words VALUES
@@ -44,7 +48,8 @@ INSERT INTO words VALUES
     ('personal_columns.relation'), ('personal_columns.column_name'), ('personal_columns.treatment'), ('personal_columns.erasure'),
     ('sessions.status'), ('nodes.tier'),
     ('legal_holds.placed_by'), ('legal_holds.lifted_by'),
-    ('retention_policies.data_class'), ('retention_policies.action');
+    ('retention_policies.data_class'), ('retention_policies.action'),
+    ('embedding_spaces.model'), ('embedding_spaces.relation'), ('embedding_spaces.distance'), ('embedding_spaces.quantization');
 
 CREATE TEMP VIEW relations AS
     SELECT c.*, a.attnum AS tenant_column, u.attnum AS user_column
@@ -104,6 +109,8 @@ CREATE TEMP VIEW nothing_is_public AS
         UNION ALL SELECT 'function', oid::regprocedure::text, coalesce(proacl, acldefault('f', proowner)) FROM functions
         UNION ALL SELECT 'type', typname, coalesce(typacl, acldefault('T', typowner)) FROM pg_type
             WHERE typnamespace = 'memory'::regnamespace AND typcategory <> 'A'
+                -- pg_dump carries no privileges of a table's row type
+                AND typname NOT IN (SELECT relation FROM memory.embedding_spaces)
     ) AS k (kind, name, acl), aclexplode(k.acl) AS a
     WHERE a.grantee = 0;
 CREATE TEMP VIEW nobody_owns_anything_but_the_installing_role AS
@@ -138,7 +145,9 @@ CREATE TEMP VIEW everything_in_the_schema_is_a_member AS
         UNION ALL SELECT 'pg_proc'::regclass, oid, oid::regprocedure::text FROM functions
         UNION ALL SELECT 'pg_operator'::regclass, oid, oprname FROM pg_operator WHERE oprnamespace = 'memory'::regnamespace
     ) AS k (class, oid, name)
-    WHERE NOT EXISTS (SELECT FROM pg_depend WHERE classid = k.class AND objid = k.oid AND deptype = 'e');
+    WHERE NOT EXISTS (SELECT FROM pg_depend WHERE classid = k.class AND objid = k.oid AND deptype = 'e') AND k.name NOT IN (SELECT relation FROM memory.embedding_spaces)
+    -- but what is made at run time is none, or it would not be dumped
+    UNION ALL SELECT 'space ' || relation FROM memory.embedding_spaces JOIN pg_depend ON classid = 'pg_class'::regclass AND objid = ('memory.' || relation)::regclass AND deptype = 'e';
 CREATE TEMP VIEW identities_and_free_text_have_no_statistics AS
     SELECT relname || '.' || attname AS breaks
     FROM relations AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped JOIN pg_type AS t ON t.oid = atttypid
@@ -188,6 +197,10 @@ CREATE TEMP VIEW what_a_column_holds_of_a_user_is_declared AS
     SELECT c.relname || '.' || a.attname AS breaks FROM relations AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     WHERE c.relkind IN ('r', 'p') AND NOT EXISTS (
         SELECT FROM memory.personal_columns AS p WHERE p.relation = c.relname AND p.column_name = a.attname
+    ) AND NOT EXISTS (
+        -- declared of the table that it inherits from, whose statements reach it
+        SELECT FROM memory.personal_columns AS p JOIN pg_inherits ON inhrelid = c.oid AND inhparent = ('memory.' || quote_ident(p.relation))::regclass
+        WHERE p.column_name = a.attname
     ) AND EXISTS (SELECT FROM pg_attribute AS u WHERE u.attrelid = c.oid AND u.attname ~ 'user_id$' AND NOT u.attisdropped)
     -- and every column that names a user says so; no identity, text or object is kept that is not a word of a list
     UNION ALL SELECT relation || '.' || column_name || ' is no ' || treatment FROM memory.personal_columns
@@ -278,3 +291,4 @@ SELECT * FROM broken WHERE rule NOT IN ('everything_has_a_comment', 'every_chang
 SELECT * FROM broken WHERE rule IN ('everything_has_a_comment', 'every_change_is_audited') AND breaks ~ 'bad(|_type|_sql|_trigger|_view)(\.note|\M)' ORDER BY rule COLLATE "C", breaks COLLATE "C";
 SELECT rule AS never_broken FROM rules EXCEPT SELECT rule FROM broken ORDER BY 1;
 ROLLBACK;
+SELECT memory.drop_embedding_space('regress catalog');
