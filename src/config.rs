@@ -36,8 +36,9 @@ pub fn max_payload_size() -> usize {
     MAX_PAYLOAD_SIZE_KB.get() as usize * 1024
 }
 
-/// Defines the settings; called once, when the library is loaded.
-pub fn define() {
+/// Defines the settings; called once, when the library is loaded. `context` is asked and told of the security context's, `is_uuid` of
+/// those that hold a UUID.
+pub fn define(context: pg::guc::Watch, is_uuid: fn(&str) -> bool) {
     // The size of a shared cache is fixed at start; a backend's own cache takes it when it is first used.
     let size_context = if pg::shmem::preloading() {
         GucContext::Postmaster
@@ -96,7 +97,8 @@ pub fn define() {
         c"memory.system_tenant_id",
         c"The UUID that the identifier \"system\" resolves to.",
         &SYSTEM_TENANT_ID,
+        is_uuid,
     );
-    pg::guc::define_context();
+    pg::guc::define_context(context);
     pg::guc::reserve_prefix(c"memory");
 }

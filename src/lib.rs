@@ -57,7 +57,7 @@ extension_sql_file!("../sql/close.sql", name = "close", requires = ["history"], 
 /// Runs once per process that loads the library; once in the postmaster with shared_preload_libraries.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    config::define();
+    config::define(context::WATCH, tenant::identifier::is_uuid);
     pg::shmem::install(tenant::cache_words);
-    pg::xact::install();
+    pg::xact::install(&[tenant::LISTENER, context::LISTENER]);
 }

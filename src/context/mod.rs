@@ -88,14 +88,29 @@ pub fn current() -> Option<&'static Context> {
     CURRENT.with(Slot::get)
 }
 
+/// The setting `memory.context`.
+pub const WATCH: guc::Watch = guc::Watch {
+    is_acceptable,
+    assigned,
+};
+
+/// Seals, and what is held, end with transactions and savepoints.
+pub const LISTENER: xact::Listener = xact::Listener {
+    after_commit: at_transaction_end,
+    after_abort: at_transaction_end,
+    savepoint_released: at_savepoint_release,
+    savepoint_rolled_back: at_savepoint_rollback,
+    ..xact::Listener::DEAF
+};
+
 /// Whether the setting may take this value: '' or a context that parses, and nothing while a seal stands.
-pub fn is_acceptable(value: &str) -> bool {
+fn is_acceptable(value: &str) -> bool {
     SEALED.get().is_none() && (value.is_empty() || Context::parse(value).is_some())
 }
 
 /// The setting has taken this value. While a seal stands, nothing changes: what resets the setting then (RESET ALL) counts
 /// when the seal goes.
-pub fn assigned(value: &str) {
+fn assigned(value: &str) {
     if SEALED.get().is_none() {
         CURRENT.with(|slot| slot.set(Context::parse(value)));
     } else {
@@ -112,7 +127,7 @@ fn unseal() {
 }
 
 /// The transaction has ended; its seal goes first, so that the setting's old value is taken over.
-pub fn at_transaction_end() {
+fn at_transaction_end() {
     hold::forget();
     unseal();
     // A procedure that commits may still hold what it was called with: CALL p(memory.current_user_id()).
@@ -121,13 +136,13 @@ pub fn at_transaction_end() {
     }
 }
 
-pub fn at_savepoint_release(savepoint: u32, parent: u32) {
+fn at_savepoint_release(savepoint: u32, parent: u32) {
     if SEALED.get() == Some(savepoint) {
         SEALED.set(Some(parent));
     }
 }
 
-pub fn at_savepoint_rollback(savepoint: u32) {
+fn at_savepoint_rollback(savepoint: u32) {
     hold::forget();
     if SEALED.get() == Some(savepoint) {
         unseal();

@@ -3,20 +3,32 @@
 //! Protocol of the context: the setting `memory.context` is a superuser's to SET (PGC_SUSET), hidden from others, and
 //! set for anyone by `set_context`, which the context's functions call after their checks. The check hook refuses what does not
 //! parse and, while the context is sealed, any change; the assign hook hands the text on. PostgreSQL undoes it with
-//! transactions and savepoints, and copies it to parallel workers.
+//! transactions and savepoints, and copies it to parallel workers. What parses, and who is told, is handed in when the settings are
+//! defined.
 
 use std::ffi::{CStr, CString, c_char};
+use std::sync::OnceLock;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
-use crate::{context, tenant};
+/// What is asked and told of a setting.
+#[derive(Clone, Copy)]
+pub struct Watch {
+    /// Whether it may take a value.
+    pub is_acceptable: fn(value: &str) -> bool,
+    /// It has taken a value; must not fail.
+    pub assigned: fn(value: &str),
+}
 
+static CONTEXT_WATCH: OnceLock<Watch> = OnceLock::new();
+static IS_UUID: OnceLock<fn(&str) -> bool> = OnceLock::new();
 static CONTEXT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 const CONTEXT_NAME: &CStr = c"memory.context";
 
-pub fn define_context() {
+pub fn define_context(watch: Watch) {
+    let _ = CONTEXT_WATCH.set(watch);
     // SAFETY: both hooks are guarded.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
@@ -36,7 +48,14 @@ pub fn define_context() {
     }
 }
 
-pub fn define_uuid_setting(name: &'static CStr, about: &'static CStr, setting: &'static GucSetting<Option<CString>>) {
+/// A setting that is empty or what `is_uuid` says is one; the same for all of them.
+pub fn define_uuid_setting(
+    name: &'static CStr,
+    about: &'static CStr,
+    setting: &'static GucSetting<Option<CString>>,
+    is_uuid: fn(&str) -> bool,
+) {
+    let _ = IS_UUID.set(is_uuid);
     // SAFETY: the hook is guarded.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
@@ -140,13 +159,17 @@ unsafe extern "C-unwind" fn check_context(
     _source: pg_sys::GucSource::Type,
 ) -> bool {
     // SAFETY: PostgreSQL passes the proposed value.
-    context::is_acceptable(unsafe { text(*value) })
+    let value = unsafe { text(*value) };
+    CONTEXT_WATCH.get().is_some_and(|watch| (watch.is_acceptable)(value))
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn assign_context(value: *const c_char, _extra: *mut std::ffi::c_void) {
     // SAFETY: PostgreSQL passes the value that check_context accepted.
-    context::assigned(unsafe { text(value) });
+    let value = unsafe { text(value) };
+    if let Some(watch) = CONTEXT_WATCH.get() {
+        (watch.assigned)(value);
+    }
 }
 
 #[pg_guard]
@@ -157,5 +180,5 @@ unsafe extern "C-unwind" fn check_uuid(
 ) -> bool {
     // SAFETY: PostgreSQL passes the proposed value.
     let value = unsafe { text(*value) };
-    value.is_empty() || tenant::identifier::parse_uuid(value.as_bytes()).is_some()
+    value.is_empty() || IS_UUID.get().is_some_and(|is_uuid| is_uuid(value))
 }

@@ -1,6 +1,6 @@
 //! The only place with `unsafe`: what PostgreSQL offers in C, each behind a safe type or function that states its
-//! protocol. Nothing here knows a subject of the extension but the two places that PostgreSQL calls back: `xact` tells the
-//! tenant cache and the context of a transaction's end, `guc` the context of its setting.
+//! protocol. Nothing here knows a subject of the extension: whom PostgreSQL's callbacks reach (`xact`, `guc`, `shmem`) is handed in by
+//! `_PG_init`.
 
 pub mod array;
 pub mod autonomous;

@@ -1,18 +1,48 @@
-//! What the extension does at the end of transactions.
+//! Who is told of the end of transactions and savepoints.
 //!
 //! Protocol: `install` registers one transaction and one subtransaction callback per process (PostgreSQL keeps no
-//! duplicates apart, so it runs once, in `_PG_init`). The callbacks touch statics and atomics only: they may run while
-//! a transaction is being aborted, and an error after commit would be a PANIC.
+//! duplicates apart, so it runs once, in `_PG_init`), and takes those who want to be told. They touch statics and atomics only: they may
+//! be told while a transaction is being aborted, and an error after commit would be a PANIC.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::OnceLock;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
-use crate::{context, tenant};
+/// Who is told of the ends of transactions; each in turn.
+#[derive(Clone, Copy)]
+pub struct Listener {
+    /// Before a change can be seen by anyone.
+    pub before_commit: fn(),
+    /// Before the transaction is prepared: who commits it tells nobody.
+    pub before_prepare: fn(),
+    /// After the changes are visible, before the commit is acknowledged.
+    pub after_commit: fn(),
+    /// After it was rolled back, or prepared.
+    pub after_abort: fn(),
+    /// A savepoint was released: what it did is its parent's.
+    pub savepoint_released: fn(savepoint: u32, parent: u32),
+    pub savepoint_rolled_back: fn(savepoint: u32),
+}
 
-pub fn install() {
+impl Listener {
+    /// Wants to be told nothing.
+    pub const DEAF: Self = Self {
+        before_commit: || (),
+        before_prepare: || (),
+        after_commit: || (),
+        after_abort: || (),
+        savepoint_released: |_, _| (),
+        savepoint_rolled_back: |_| (),
+    };
+}
+
+static LISTENERS: OnceLock<&'static [Listener]> = OnceLock::new();
+
+pub fn install(listeners: &'static [Listener]) {
+    let _ = LISTENERS.set(listeners);
     // SAFETY: _PG_init; the callbacks live as long as the library, which is never unloaded.
     unsafe {
         pg_sys::RegisterXactCallback(Some(at_transaction), std::ptr::null_mut());
@@ -23,18 +53,14 @@ pub fn install() {
 #[pg_guard]
 extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
     use pg_sys::XactEvent::*;
-    match event {
-        XACT_EVENT_PRE_COMMIT => tenant::before_commit(),
-        XACT_EVENT_PRE_PREPARE => tenant::before_prepare(),
-        XACT_EVENT_COMMIT => {
-            tenant::after_commit();
-            context::at_transaction_end();
+    for listener in listeners() {
+        match event {
+            XACT_EVENT_PRE_COMMIT => (listener.before_commit)(),
+            XACT_EVENT_PRE_PREPARE => (listener.before_prepare)(),
+            XACT_EVENT_COMMIT => (listener.after_commit)(),
+            XACT_EVENT_ABORT | XACT_EVENT_PREPARE => (listener.after_abort)(),
+            _ => {}
         }
-        XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
-            tenant::after_abort();
-            context::at_transaction_end();
-        }
-        _ => {}
     }
 }
 
@@ -46,11 +72,17 @@ extern "C-unwind" fn at_subtransaction(
     _arg: *mut std::ffi::c_void,
 ) {
     use pg_sys::SubXactEvent::*;
-    match event {
-        SUBXACT_EVENT_COMMIT_SUB => context::at_savepoint_release(sub, parent),
-        SUBXACT_EVENT_ABORT_SUB => context::at_savepoint_rollback(sub),
-        _ => {}
+    for listener in listeners() {
+        match event {
+            SUBXACT_EVENT_COMMIT_SUB => (listener.savepoint_released)(sub, parent),
+            SUBXACT_EVENT_ABORT_SUB => (listener.savepoint_rolled_back)(sub),
+            _ => {}
+        }
     }
+}
+
+fn listeners() -> &'static [Listener] {
+    LISTENERS.get().copied().unwrap_or_default()
 }
 
 /// Whether the statement that runs goes on after the transaction that is ending: a procedure that commits.

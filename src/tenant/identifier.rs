@@ -75,6 +75,11 @@ impl Key {
     }
 }
 
+/// Whether a text is a UUID in one of the forms that PostgreSQL reads.
+pub fn is_uuid(text: &str) -> bool {
+    parse_uuid(text.as_bytes()).is_some()
+}
+
 /// Reads a UUID in every form that PostgreSQL reads: upper or lower case, in braces or not, a hyphen or none after each
 /// group of four digits.
 pub fn parse_uuid(input: &[u8]) -> Option<[u8; 16]> {

@@ -16,6 +16,7 @@ use pgrx::datum::Uuid;
 
 use crate::config;
 use crate::error::{Error, Result, shown};
+use crate::pg::xact::Listener;
 use crate::pg::{catalog, lock, process, scan, shmem, xact};
 use answer::{Answer, Slug};
 use cache::{Cache, Counter, Table};
@@ -258,8 +259,17 @@ fn changed(relation: pgrx::pg_sys::Oid) {
     }));
 }
 
+/// The cache hears of transactions that changed tenants.
+pub const LISTENER: Listener = Listener {
+    before_commit,
+    before_prepare,
+    after_commit,
+    after_abort,
+    ..Listener::DEAF
+};
+
 /// Before the change can be seen by anyone.
-pub fn before_commit() {
+fn before_commit() {
     if let Some(table) = CHANGED.get()
         && let Some(xid) = xact::own_xid()
     {
@@ -269,7 +279,7 @@ pub fn before_commit() {
 
 /// Before the transaction is prepared. Who commits it runs none of this code: a session with COMMIT PREPARED, or a worker of
 /// logical replication.
-pub fn before_prepare() {
+fn before_prepare() {
     before_commit();
     if let Some(table) = CHANGED.get() {
         cache().doubt(table);
@@ -277,12 +287,12 @@ pub fn before_prepare() {
 }
 
 /// After the change is visible, before the commit is acknowledged.
-pub fn after_commit() {
+fn after_commit() {
     if let Some(table) = CHANGED.take() {
         cache().advance(table);
     }
 }
 
-pub fn after_abort() {
+fn after_abort() {
     CHANGED.take();
 }
