@@ -1,4 +1,4 @@
--- Search in the knowledge graph.
+-- Search in the knowledge graph: by words and by embeddings, and for a part of a text.
 
 CREATE FUNCTION memory.contains_text(content text, part text) RETURNS boolean
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 20
@@ -63,4 +63,37 @@ COMMENT ON FUNCTION memory.search_nodes(text, text[], integer, boolean, text, te
     'max_results below 1 is 22023. Reads all the nodes of the user (of the tenant, for a service that names none): some 5 µs '
     'per node, fuzzy some 20.';
 
-SELECT memory.allow('app', 'contains_text', 'is_similar', 'search_nodes');
+-- A hit's neighbours in its session, in their order; no update moves a node in it but one that says when it holds.
+CREATE INDEX nodes_session_idx ON memory.nodes (tenant_id, user_id, session_id, valid_from, node_id) WHERE session_id IS NOT NULL;
+
+-- pgvector stands in whatever schema it was put; the function is bound to its type by the OID.
+DO $$
+BEGIN
+    EXECUTE format($sql$
+        CREATE FUNCTION memory.search(
+            query text DEFAULT NULL, embedding %1$I.vector DEFAULT NULL, model text DEFAULT NULL, context_types text[] DEFAULT NULL,
+            tags text[] DEFAULT NULL, tiers text[] DEFAULT NULL, filter jsonb DEFAULT NULL, as_of timestamptz DEFAULT NULL,
+            expand_depth integer DEFAULT 0, neighbours integer DEFAULT 0, max_results integer DEFAULT 10, half_life interval DEFAULT NULL,
+            tenant text DEFAULT NULL, user_id text DEFAULT NULL,
+            OUT node_id uuid, OUT score double precision, OUT text_rank integer, OUT text_score double precision,
+            OUT vector_rank integer, OUT vector_score double precision, OUT graph_depth integer, OUT summary text, OUT content jsonb
+        ) RETURNS SETOF record
+        LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 COST 10000
+        AS 'MODULE_PATHNAME', 'search';
+
+        COMMENT ON FUNCTION memory.search(
+            text, %1$I.vector, text, text[], text[], text[], jsonb, timestamptz, integer, integer, integer, interval, text, text
+        ) IS
+            'The nodes that match a query by its words (BM25: any word may match, rare ones weigh more; "a phrase" as a whole; -word is not there), by its '
+            'embedding, or by both, best first. Only what is seen at as_of (NULL: now) and passes the filters is ranked: any of the context types, all of '
+            'the tags, any of the tiers, content @> filter. neighbours: so many rows on each side of a hit in its session, by valid_from, come along, and hits that '
+            'stand near each other support each other; expand_depth: so many steps along relationships; both within max_results. half_life: what '
+            'is that old counts half. text_rank and vector_rank say where a row stood in each leg, text_score (BM25) and vector_score why; graph_depth '
+            'is 0 for a hit, the steps for what relationships brought, NULL for a neighbour. Equal scores come by node_id. 22023: query and embedding '
+            'both NULL, an unknown model, context type or tier, a number out of range, half_life not above zero. Costs some 0.5 µs per node in the scope.';
+    $sql$, (SELECT n.nspname FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
+            WHERE e.extname = 'vector'));
+END
+$$;
+
+SELECT memory.allow('app', 'contains_text', 'is_similar', 'search', 'search_nodes');

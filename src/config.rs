@@ -1,6 +1,6 @@
 //! Every setting of the extension, each with the reason for its default.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
@@ -30,6 +30,23 @@ pub fn text_search_config() -> String {
     let value = TEXT_SEARCH_CONFIG.get();
     value.map_or_else(String::new, |value| value.to_string_lossy().into_owned())
 }
+
+/// The constants of BM25 that Anserini found to do well on short passages; on dialogues they are ahead of the textbook's 1.2 and 0.75.
+pub static SEARCH_BM25_K1: GucSetting<f64> = GucSetting::<f64>::new(0.9);
+pub static SEARCH_BM25_B: GucSetting<f64> = GucSetting::<f64>::new(0.4);
+
+/// Small: the first few of each leg count much more than the rest. The 60 of the method's paper blurs legs of which one is better.
+pub static SEARCH_RRF_K: GucSetting<f64> = GucSetting::<f64>::new(5.0);
+
+/// Words find more than small embeddings do.
+pub static SEARCH_TEXT_WEIGHT: GucSetting<f64> = GucSetting::<f64>::new(1.5);
+pub static SEARCH_VECTOR_WEIGHT: GucSetting<f64> = GucSetting::<f64>::new(1.0);
+
+/// Half of a hit's score for each step from it: what stands between hits is worth as much as one.
+pub static SEARCH_DAMPING: GucSetting<f64> = GucSetting::<f64>::new(0.5);
+
+/// Fifty of each leg: what comes later adds noise rather than finds, and costs time.
+pub static SEARCH_POOL: GucSetting<i32> = GucSetting::<i32>::new(50);
 
 /// The largest payload, in bytes.
 pub fn max_payload_size() -> usize {
@@ -93,6 +110,7 @@ pub fn define(context: pg::guc::Watch, is_uuid: fn(&str) -> bool) {
         GucContext::Suset,
         GucFlags::default(),
     );
+    define_search();
     pg::guc::define_uuid_setting(
         c"memory.system_tenant_id",
         c"The UUID that the identifier \"system\" resolves to.",
@@ -101,4 +119,69 @@ pub fn define(context: pg::guc::Watch, is_uuid: fn(&str) -> bool) {
     );
     pg::guc::define_context(context);
     pg::guc::reserve_prefix(c"memory");
+}
+
+/// What a search is tuned by: anyone's to set, for it changes no more than the order of what one sees.
+fn define_search() {
+    type Number = (&'static CStr, &'static CStr, &'static GucSetting<f64>, f64);
+    let numbers: [Number; 6] = [
+        (
+            c"memory.search_bm25_k1",
+            c"BM25's k1: how soon more of the same word stops to count.",
+            &SEARCH_BM25_K1,
+            100.0,
+        ),
+        (
+            c"memory.search_bm25_b",
+            c"BM25's b: how much its length counts against a document.",
+            &SEARCH_BM25_B,
+            1.0,
+        ),
+        (
+            c"memory.search_rrf_k",
+            c"The k of reciprocal rank fusion: a rank r counts weight / (k + r).",
+            &SEARCH_RRF_K,
+            10_000.0,
+        ),
+        (
+            c"memory.search_text_weight",
+            c"How much the lexical leg of a search counts.",
+            &SEARCH_TEXT_WEIGHT,
+            1000.0,
+        ),
+        (
+            c"memory.search_vector_weight",
+            c"How much the vector leg of a search counts.",
+            &SEARCH_VECTOR_WEIGHT,
+            1000.0,
+        ),
+        (
+            c"memory.search_damping",
+            c"What a hit hands on of its score, per step in its session or along relationships.",
+            &SEARCH_DAMPING,
+            1.0,
+        ),
+    ];
+    for (name, about, setting, most) in numbers {
+        GucRegistry::define_float_guc(
+            name,
+            about,
+            c"",
+            setting,
+            0.0,
+            most,
+            GucContext::Userset,
+            GucFlags::default(),
+        );
+    }
+    GucRegistry::define_int_guc(
+        c"memory.search_pool",
+        c"How many candidates each leg of a search gives at least; twice the results that are asked for, if that is more.",
+        c"",
+        &SEARCH_POOL,
+        1,
+        10_000,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
 }

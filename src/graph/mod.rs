@@ -24,10 +24,13 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::check;
+use crate::context::Subject;
 use crate::error::{Error, Result, shown};
 use crate::pg::jsonb::Jsonb;
 use crate::raw_function;
 use crate::vocabulary::Vocabulary;
+use ground::{Graph, Way};
+use tables::Tables;
 
 /// Which way relationships are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +100,13 @@ raw_function!(merge_entity, pg_finfo_merge_entity, |call| {
         Err(error) => error.raise(),
     }
 });
+
+/// Calls `visit` with each of a user's nodes and one that it is related to, in whatever direction and by whatever type, at `as_of`; once
+/// per relationship, whether the other is seen or not.
+pub fn related(subject: &Subject, as_of: TimestampWithTimeZone, nodes: &[u128], visit: &mut dyn FnMut(u128, u128)) {
+    let mut tables = Tables::new(subject, Direction::Both, Some(as_of));
+    tables.edges(Way::Along, nodes, &mut |edge| visit(edge.parent, edge.target));
+}
 
 #[pg_extern(sql = false)]
 fn check_end(

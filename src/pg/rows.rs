@@ -92,7 +92,6 @@ impl Query {
 
     /// Calls `visit` with every row.
     pub fn each(&self, arguments: &[DatumWithOid<'_>], visit: &mut dyn FnMut(&Row<'_>)) {
-        assert_eq!(arguments.len(), self.types.len());
         let _pinned = PinnedPath::new();
         Spi::connect(|_client| {
             let mut receiver = Receiver {
@@ -110,7 +109,7 @@ impl Query {
             // the receiver outlives the execution. A SQL error unwinds.
             unsafe {
                 let options = pg_sys::SPIExecuteOptions {
-                    params: self.parameters(arguments),
+                    params: parameters(self.types, arguments),
                     read_only: true,
                     dest: (&raw mut receiver).cast(),
                     ..Default::default()
@@ -123,7 +122,7 @@ impl Query {
 
     /// # Safety
     /// Connected to SPI.
-    unsafe fn plan(&self) -> pg_sys::SPIPlanPtr {
+    pub(super) unsafe fn plan(&self) -> pg_sys::SPIPlanPtr {
         if self.plan.get().is_null() {
             let sql = CString::new(self.sql).expect("no NUL");
             // SAFETY: as the caller promises; SPI copies the types.
@@ -142,20 +141,26 @@ impl Query {
         self.plan.get()
     }
 
-    fn parameters(&self, arguments: &[DatumWithOid<'_>]) -> pg_sys::ParamListInfo {
-        // SAFETY: a list with as many parameters as it is made for, all of which are set.
-        unsafe {
-            let list = pg_sys::makeParamList(arguments.len() as i32);
-            let parameters = (*list).params.as_mut_slice(arguments.len());
-            for ((parameter, argument), oid) in parameters.iter_mut().zip(arguments).zip(self.types) {
-                let datum = argument.datum();
-                parameter.isnull = datum.is_none();
-                parameter.value = datum.map_or(pg_sys::Datum::null(), |datum| datum.sans_lifetime());
-                parameter.pflags = pg_sys::PARAM_FLAG_CONST as u16;
-                parameter.ptype = *oid;
-            }
-            list
+    pub(super) fn types(&self) -> &'static [pg_sys::Oid] {
+        self.types
+    }
+}
+
+/// The parameters of a statement, as many as it has.
+pub(super) fn parameters(types: &[pg_sys::Oid], arguments: &[DatumWithOid<'_>]) -> pg_sys::ParamListInfo {
+    assert_eq!(arguments.len(), types.len());
+    // SAFETY: a list with as many parameters as it is made for, all of which are set.
+    unsafe {
+        let list = pg_sys::makeParamList(arguments.len() as i32);
+        let parameters = (*list).params.as_mut_slice(arguments.len());
+        for ((parameter, argument), oid) in parameters.iter_mut().zip(arguments).zip(types) {
+            let datum = argument.datum();
+            parameter.isnull = datum.is_none();
+            parameter.value = datum.map_or(pg_sys::Datum::null(), |datum| datum.sans_lifetime());
+            parameter.pflags = pg_sys::PARAM_FLAG_CONST as u16;
+            parameter.ptype = *oid;
         }
+        list
     }
 }
 

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use std::ffi::CString;
 
 use super::call::Call;
+use super::rows::{self, Query};
 use super::spi::PinnedPath;
 
 #[repr(C)]
@@ -27,8 +28,30 @@ pub enum Snapshot {
 /// Runs a statement that is made at run time, for once; its rows are the call's answer.
 /// Their columns have the types that the function is declared to return, else PostgreSQL raises an error.
 pub fn answer(call: Call, snapshot: Snapshot, sql: &str, arguments: &[DatumWithOid<'_>]) -> pg_sys::Datum {
-    let _pinned = PinnedPath::new();
     let sql = CString::new(sql).expect("no NUL");
+    let types: Vec<pg_sys::Oid> = arguments.iter().map(|argument| argument.oid()).collect();
+    run(call, snapshot, &types, arguments, || {
+        // SAFETY: connected to SPI, which copies the text and the types; the plan lives until the connection is closed.
+        unsafe { pg_sys::SPI_prepare(sql.as_ptr(), types.len() as i32, types.as_ptr().cast_mut()) }
+    })
+}
+
+/// The same by a statement that is kept; it reads with the calling statement's snapshot.
+pub fn answer_kept(call: Call, query: &Query, arguments: &[DatumWithOid<'_>]) -> pg_sys::Datum {
+    // SAFETY: connected to SPI, as `run` calls it.
+    run(call, Snapshot::Caller, query.types(), arguments, || unsafe {
+        query.plan()
+    })
+}
+
+fn run(
+    call: Call,
+    snapshot: Snapshot,
+    types: &[pg_sys::Oid],
+    arguments: &[DatumWithOid<'_>],
+    plan: impl FnOnce() -> pg_sys::SPIPlanPtr,
+) -> pg_sys::Datum {
+    let _pinned = PinnedPath::new();
     // SAFETY: a version-1 function's call, which says where a materialised answer goes or is refused; the tuplestore and its
     // descriptor are made in the caller's memory, before SPI has its own. The parameters are alive while the statement runs, and as
     // many as it names; the receiver outlives it. A SQL error unwinds.
@@ -48,20 +71,10 @@ pub fn answer(call: Call, snapshot: Snapshot, sql: &str, arguments: &[DatumWithO
             rows: (*result).setResult,
         };
         Spi::connect(|_client| {
-            let mut types: Vec<pg_sys::Oid> = arguments.iter().map(|argument| argument.oid()).collect();
-            let plan = pg_sys::SPI_prepare(sql.as_ptr(), types.len() as i32, types.as_mut_ptr());
+            let plan = plan();
             assert!(!plan.is_null(), "SPI could not prepare the statement");
-            let list = pg_sys::makeParamList(arguments.len() as i32);
-            let parameters = (*list).params.as_mut_slice(arguments.len());
-            for (parameter, argument) in parameters.iter_mut().zip(arguments) {
-                let datum = argument.datum();
-                parameter.isnull = datum.is_none();
-                parameter.value = datum.map_or(pg_sys::Datum::null(), |datum| datum.sans_lifetime());
-                parameter.pflags = pg_sys::PARAM_FLAG_CONST as u16;
-                parameter.ptype = argument.oid();
-            }
             let options = pg_sys::SPIExecuteOptions {
-                params: list,
+                params: rows::parameters(types, arguments),
                 read_only: snapshot == Snapshot::Caller,
                 dest: (&raw mut receiver).cast(),
                 ..Default::default()

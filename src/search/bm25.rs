@@ -332,8 +332,8 @@ impl Index {
     }
 
     /// The users whose documents were visited, by the numbers that documents give.
-    pub fn into_users(self) -> Vec<String> {
-        self.users
+    pub fn users(&self) -> &[String] {
+        &self.users
     }
 
     /// The documents that match, in no order.
@@ -563,8 +563,8 @@ mod tests {
             .map(|scored| scored.user)
             .collect();
         assert_eq!(
-            (users, index.into_users()),
-            (vec![0, 1], vec!["a".to_owned(), "b".to_owned()])
+            (&users[..], index.users()),
+            (&[0, 1][..], &["a".to_owned(), "b".to_owned()][..])
         );
     }
 

@@ -4,6 +4,8 @@
 //!
 //! The nodes are read under row-level security, with the caller's privileges: what does not pass here is not in the answer.
 
+use std::collections::HashMap;
+
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys;
 
@@ -16,25 +18,19 @@ use crate::pg::rows::Query;
 use crate::pg::{array, time};
 
 thread_local! {
+    // By an array, not node by node: where the planner knows nothing of the table yet it may read all nodes of the user, but once.
     static PASSING: Query = const {
         Query::new(
-            "SELECT c.place
-             FROM unnest($4, $5) WITH ORDINALITY AS c (user_id, node_id, place)
-             CROSS JOIN LATERAL (
-                 SELECT FROM memory.nodes AS n
-                 WHERE n.tenant_id = $1 AND n.user_id BETWEEN $2 AND $3 AND n.user_id = coalesce(c.user_id, $2)
-                     AND n.node_id = c.node_id
-                     AND n.valid_from <= $6 AND (n.valid_to IS NULL OR n.valid_to > $6)
-                     AND (n.expires_at IS NULL OR n.expires_at > $6)
-                     AND ($7 IS NULL OR n.context_type = ANY ($7)) AND ($8 IS NULL OR n.tags @> $8)
-                     AND ($9 IS NULL OR n.tier = ANY ($9)) AND ($10 IS NULL OR n.content @> $10)
-                 OFFSET 0
-             ) AS passes",
+            "SELECT n.node_id, n.user_id FROM memory.nodes AS n
+             WHERE n.tenant_id = $1 AND n.user_id BETWEEN $2 AND $3 AND n.node_id = ANY ($4)
+                 AND n.valid_from <= $5 AND (n.valid_to IS NULL OR n.valid_to > $5)
+                 AND (n.expires_at IS NULL OR n.expires_at > $5)
+                 AND ($6 IS NULL OR n.context_type = ANY ($6)) AND ($7 IS NULL OR n.tags @> $7)
+                 AND ($8 IS NULL OR n.tier = ANY ($8)) AND ($9 IS NULL OR n.content @> $9)",
             &[
                 pg_sys::UUIDOID,
                 pg_sys::TEXTOID,
                 pg_sys::TEXTOID,
-                pg_sys::TEXTARRAYOID,
                 pg_sys::UUIDARRAYOID,
                 pg_sys::TIMESTAMPTZOID,
                 pg_sys::TEXTARRAYOID,
@@ -116,14 +112,11 @@ impl<'a> Filter<'a> {
             return passes;
         }
         let (low, high) = self.scope.users();
-        // In one user's scope all are that user's: nothing is said of them.
-        let users = (low != high).then(|| keys.iter().map(|key| key.user).collect::<Vec<_>>());
         let nodes: Vec<u128> = keys.iter().map(|key| key.node).collect();
-        let arguments: [DatumWithOid<'_>; 10] = [
+        let arguments: [DatumWithOid<'_>; 9] = [
             Uuid::from_bytes(self.scope.tenant).into(),
             low.into(),
             high.into(),
-            users.into(),
             array::uuids(&nodes),
             self.as_of.into(),
             self.context_types.clone().into(),
@@ -131,7 +124,21 @@ impl<'a> Filter<'a> {
             self.tiers.clone().into(),
             self.content.into(),
         ];
-        PASSING.with(|query| query.each(&arguments, &mut |row| passes[row.bigint(0) as usize - 1] = true));
+        // In one user's scope an id says whose it is.
+        let owner = |user| if low == high { "" } else { user };
+        let places: HashMap<(u128, &str), usize> = keys
+            .iter()
+            .enumerate()
+            .map(|(place, key)| ((key.node, owner(key.user)), place))
+            .collect();
+        PASSING.with(|query| {
+            query.each(&arguments, &mut |row| {
+                let user = if low == high { "" } else { row.text(1) };
+                if let Some(place) = places.get(&(row.uuid(0), user)) {
+                    passes[*place] = true;
+                }
+            });
+        });
         passes
     }
 

@@ -1,7 +1,6 @@
 //! Search: finding text in text, whatever its case; filters before ranks.
 
-#![allow(dead_code)] // until search() stands, one commit on
-
+mod answer;
 mod bm25;
 mod code;
 mod contains;
@@ -10,7 +9,9 @@ mod embedding;
 mod filter;
 mod fusion;
 mod language;
+mod lexical;
 mod maintain;
+mod near;
 mod nearest;
 mod query;
 mod space;

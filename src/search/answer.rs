@@ -1,0 +1,246 @@
+//! memory.search: the legs, fused, widened, aged; and the rows of the answer.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone, Uuid};
+use pgrx::pg_sys;
+
+use super::filter::{Asked, Filter, Key};
+use super::fusion::{self, Leg, best_first};
+use super::{lexical, near, widen};
+use crate::check;
+use crate::config;
+use crate::context::{self, Reach};
+use crate::error::{Error, Result};
+use crate::pg::array;
+use crate::pg::call::Call;
+use crate::pg::jsonb::Jsonb;
+use crate::pg::rows::Query;
+use crate::pg::rows_out;
+use crate::raw_function;
+
+/// A candidate: ordered by its id, then by its user's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Item {
+    pub node: u128,
+    pub user: u32,
+}
+
+/// The users of candidates, by numbers in the order in which they came.
+#[derive(Default)]
+pub struct Users {
+    names: Vec<Rc<str>>,
+    numbers: HashMap<Rc<str>, u32>,
+}
+
+impl Users {
+    fn item(&mut self, user: &Rc<str>, node: u128) -> Item {
+        let next = self.names.len() as u32;
+        let user = *self.numbers.entry(Rc::clone(user)).or_insert_with(|| {
+            self.names.push(Rc::clone(user));
+            next
+        });
+        Item { node, user }
+    }
+
+    pub fn name(&self, user: u32) -> &str {
+        &self.names[user as usize]
+    }
+
+    pub fn key(&self, item: Item) -> Key<'_> {
+        Key {
+            user: self.name(item.user),
+            node: item.node,
+        }
+    }
+}
+
+/// How far an answer is widened along relationships at most: beyond, everything is related to everything.
+const DEEPEST: i32 = 16;
+/// How many neighbours on each side at most.
+const MOST_NEIGHBOURS: i32 = 1000;
+
+/// How an answer is made of what the legs find.
+struct Shape {
+    most: usize,
+    neighbours: u32,
+    depth: u32,
+    /// In microseconds.
+    half_life: Option<i64>,
+}
+
+impl Shape {
+    fn read(
+        depth: Option<i32>,
+        neighbours: Option<i32>,
+        most: Option<i32>,
+        half_life: Option<Interval>,
+    ) -> Result<Self> {
+        Ok(Self {
+            most: check::positive("max_results", most)? as usize,
+            neighbours: within("neighbours", neighbours, MOST_NEIGHBOURS)?,
+            depth: within("expand_depth", depth, DEEPEST)?,
+            half_life: half_life.map(length).transpose()?,
+        })
+    }
+}
+
+fn within(argument: &str, value: Option<i32>, most: i32) -> Result<u32> {
+    let value = check::needed(argument, value)?;
+    if (0..=most).contains(&value) {
+        return Ok(value as u32);
+    }
+    Err(Error::bad_argument(
+        format!("{argument} is {value}"),
+        format!("Give a number from 0 to {most}."),
+    ))
+}
+
+/// Longer than nothing; a month counts as 30 days.
+fn length(half_life: Interval) -> Result<i64> {
+    const DAY: i128 = 24 * 60 * 60 * 1_000_000;
+    let days = i128::from(half_life.months()) * 30 + i128::from(half_life.days());
+    let length = days * DAY + i128::from(half_life.micros());
+    if length <= 0 {
+        return Err(Error::bad_argument(
+            "half_life is not above zero",
+            "Give a length of time, such as '30 days'; NULL: what is old counts as what is new.",
+        ));
+    }
+    Ok(i64::try_from(length).unwrap_or(i64::MAX))
+}
+
+/// What is known of a candidate besides its score.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    text: Option<(i32, f64)>,
+    vector: Option<(i32, f64)>,
+}
+
+thread_local! {
+    static ROWS: Query = const {
+        Query::new(
+            "SELECT c.node_id, c.score, c.text_rank, c.text_score, c.vector_rank, c.vector_score, c.graph_depth, n.summary, n.content
+             FROM unnest($4, $5, $6, $7, $8, $9, $10, $11) WITH ORDINALITY
+                 AS c (user_id, node_id, score, text_rank, text_score, vector_rank, vector_score, graph_depth, place)
+             JOIN (
+                 SELECT n.user_id, n.node_id, n.summary, n.content FROM memory.nodes AS n
+                 WHERE n.tenant_id = $1 AND n.user_id BETWEEN $2 AND $3 AND n.node_id = ANY ($5) OFFSET 0
+             ) AS n ON n.user_id = c.user_id AND n.node_id = c.node_id
+             ORDER BY c.place",
+            &[
+                pg_sys::UUIDOID,
+                pg_sys::TEXTOID,
+                pg_sys::TEXTOID,
+                pg_sys::TEXTARRAYOID,
+                pg_sys::UUIDARRAYOID,
+                pg_sys::FLOAT8ARRAYOID,
+                pg_sys::INT4ARRAYOID,
+                pg_sys::FLOAT8ARRAYOID,
+                pg_sys::INT4ARRAYOID,
+                pg_sys::FLOAT8ARRAYOID,
+                pg_sys::INT4ARRAYOID,
+            ],
+        )
+    };
+}
+
+raw_function!(search, pg_finfo_search, |call| {
+    search_for(call).unwrap_or_else(|error| error.raise())
+});
+
+fn search_for(call: Call) -> Result<pg_sys::Datum> {
+    let scope = context::subject(call.str(12), call.str(13), Reach::Tenant)?;
+    let query = call.str(0);
+    if query.is_none() {
+        return Err(Error::bad_argument(
+            "query and embedding are both NULL",
+            "Say what to look for: query => '…', embedding => '[…]', or both.",
+        ));
+    }
+    let shape = Shape::read(call.argument(8), call.argument(9), call.argument(10), call.argument(11))?;
+    let as_of: Option<TimestampWithTimeZone> = call.argument(7);
+    let asked = Asked {
+        context_types: call.argument(3),
+        tags: call.argument(4),
+        tiers: call.argument(5),
+        content: call.argument::<Jsonb<'_>>(6),
+        as_of,
+    };
+    let filter = Filter::new(&scope, asked)?;
+    let pool = shape.most.saturating_mul(2).max(config::SEARCH_POOL.get() as usize);
+
+    let mut users = Users::default();
+    let mut known: HashMap<Item, Found> = HashMap::new();
+    let mut text = Vec::new();
+    if let Some(query) = query {
+        for (rank, hit) in lexical::leg(&filter, query, pool)?.into_iter().enumerate() {
+            let item = users.item(&hit.user, hit.node);
+            known.entry(item).or_default().text = Some((rank as i32 + 1, hit.score));
+            text.push(item);
+        }
+    }
+    let legs = [Leg {
+        ranked: &text,
+        weight: config::SEARCH_TEXT_WEIGHT.get(),
+    }];
+    let hits = fusion::fuse(&legs, config::SEARCH_RRF_K.get());
+    let answer = shape_answer(&filter, &users, hits, &shape);
+
+    let column = |of: fn(&Found) -> Option<(i32, f64)>| -> (Vec<Option<i32>>, Vec<Option<f64>>) {
+        let found = |row: &(Item, f64, u32)| known.get(&row.0).and_then(of).unzip();
+        answer.iter().map(found).unzip()
+    };
+    let (text_ranks, text_scores) = column(|found| found.text);
+    let (vector_ranks, vector_scores) = column(|found| found.vector);
+    // A neighbour is no hit and was not reached along relationships.
+    let depth = |(item, _, steps): &(Item, f64, u32)| (*steps > 0 || known.contains_key(item)).then_some(*steps as i32);
+    let (low, high) = scope.users();
+    let arguments: [DatumWithOid<'_>; 11] = [
+        Uuid::from_bytes(scope.tenant).into(),
+        low.into(),
+        high.into(),
+        answer
+            .iter()
+            .map(|row| users.name(row.0.user))
+            .collect::<Vec<&str>>()
+            .into(),
+        array::uuids(&answer.iter().map(|row| row.0.node).collect::<Vec<u128>>()),
+        answer.iter().map(|row| row.1).collect::<Vec<f64>>().into(),
+        text_ranks.into(),
+        text_scores.into(),
+        vector_ranks.into(),
+        vector_scores.into(),
+        answer.iter().map(depth).collect::<Vec<Option<i32>>>().into(),
+    ];
+    Ok(ROWS.with(|rows| rows_out::answer_kept(call, rows, &arguments)))
+}
+
+/// The best of the hits and of what is around them, each with its score and the relationships that it is away.
+fn shape_answer(filter: &Filter<'_>, users: &Users, hits: Vec<(Item, f64)>, shape: &Shape) -> Vec<(Item, f64, u32)> {
+    let damping = config::SEARCH_DAMPING.get();
+    let mut candidates = hits;
+    if shape.neighbours > 0 {
+        let items: Vec<Item> = candidates.iter().map(|(item, _)| *item).collect();
+        let around = near::neighbours(filter, &items, users, widen::reach(shape.neighbours));
+        candidates = widen::gather(&candidates, &around, shape.neighbours, damping);
+    }
+    // What is old may fall behind: then more are looked at than are given.
+    let most = match shape.half_life {
+        None => shape.most,
+        Some(_) => candidates.len().max(shape.most),
+    };
+    let mut related = near::Related { filter, users };
+    let mut answer = widen::expand(&candidates, &mut related, shape.depth, damping, most);
+    if let Some(half_life) = shape.half_life {
+        let items: Vec<Item> = answer.iter().map(|row| row.0).collect();
+        let now = i64::from(filter.as_of());
+        for (row, since) in answer.iter_mut().zip(near::since(filter, &items, users)) {
+            row.1 = widen::aged(row.1, now.saturating_sub(since), half_life);
+        }
+        answer.sort_unstable_by(|a, b| best_first(&(a.0, a.1), &(b.0, b.1)));
+        answer.truncate(shape.most);
+    }
+    answer
+}
