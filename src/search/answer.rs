@@ -6,9 +6,10 @@ use std::rc::Rc;
 use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys;
 
-use super::filter::{Asked, Filter, Key};
+use super::filter::{Asked, Filter, Hit, Key};
 use super::fusion::{self, Leg, best_first};
-use super::{lexical, near, widen};
+use super::space::{Space, Use};
+use super::{lexical, near, vector, widen};
 use crate::check;
 use crate::config;
 use crate::context::{self, Reach};
@@ -18,6 +19,7 @@ use crate::pg::call::Call;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::rows::Query;
 use crate::pg::rows_out;
+use crate::pg::vector::Vector;
 use crate::raw_function;
 
 /// A candidate: ordered by its id, then by its user's number.
@@ -118,6 +120,25 @@ struct Found {
     vector: Option<(i32, f64)>,
 }
 
+/// What the legs found.
+#[derive(Default)]
+struct Candidates {
+    users: Users,
+    known: HashMap<Item, Found>,
+}
+
+impl Candidates {
+    /// Notes of each hit of a leg, best first, where it stood.
+    fn rank(&mut self, hits: Vec<Hit>, of: fn(&mut Found) -> &mut Option<(i32, f64)>) -> Vec<Item> {
+        let mut item = |(place, hit): (usize, Hit)| {
+            let item = self.users.item(&hit.user, hit.node);
+            *of(self.known.entry(item).or_default()) = Some((place as i32 + 1, hit.score));
+            item
+        };
+        hits.into_iter().enumerate().map(&mut item).collect()
+    }
+}
+
 thread_local! {
     static ROWS: Query = const {
         Query::new(
@@ -152,8 +173,8 @@ raw_function!(search, pg_finfo_search, |call| {
 
 fn search_for(call: Call) -> Result<pg_sys::Datum> {
     let scope = context::subject(call.str(12), call.str(13), Reach::Tenant)?;
-    let query = call.str(0);
-    if query.is_none() {
+    let (query, embedding): (_, Option<Vector<'_>>) = (call.str(0), call.argument(1));
+    if query.is_none() && embedding.is_none() {
         return Err(Error::bad_argument(
             "query and embedding are both NULL",
             "Say what to look for: query => '…', embedding => '[…]', or both.",
@@ -169,22 +190,33 @@ fn search_for(call: Call) -> Result<pg_sys::Datum> {
         as_of,
     };
     let filter = Filter::new(&scope, asked)?;
+    let model = call.str(2);
+    // A model that is named is there, whether it is used or not.
+    let space = (model.is_some() || embedding.is_some())
+        .then(|| Space::find(model, Use::Read))
+        .transpose()?;
+    if let (Some(space), Some(embedding)) = (&space, &embedding) {
+        space.check("embedding", embedding.numbers())?;
+    }
     let pool = shape.most.saturating_mul(2).max(config::SEARCH_POOL.get() as usize);
 
-    let mut users = Users::default();
-    let mut known: HashMap<Item, Found> = HashMap::new();
-    let mut text = Vec::new();
-    if let Some(query) = query {
-        for (rank, hit) in lexical::leg(&filter, query, pool)?.into_iter().enumerate() {
-            let item = users.item(&hit.user, hit.node);
-            known.entry(item).or_default().text = Some((rank as i32 + 1, hit.score));
-            text.push(item);
-        }
-    }
-    let legs = [Leg {
-        ranked: &text,
-        weight: config::SEARCH_TEXT_WEIGHT.get(),
-    }];
+    let mut candidates = Candidates::default();
+    let text = match query {
+        Some(query) => lexical::leg(&filter, query, pool)?,
+        None => Vec::new(),
+    };
+    let text = candidates.rank(text, |found| &mut found.text);
+    let vector = match (&space, &embedding) {
+        (Some(space), Some(embedding)) => vector::leg(&filter, space, embedding.numbers(), pool)?,
+        _ => Vec::new(),
+    };
+    let vector = candidates.rank(vector, |found| &mut found.vector);
+    let Candidates { users, known } = candidates;
+    let legs = [
+        (&text, config::SEARCH_TEXT_WEIGHT.get()),
+        (&vector, config::SEARCH_VECTOR_WEIGHT.get()),
+    ]
+    .map(|(ranked, weight)| Leg { ranked, weight });
     let hits = fusion::fuse(&legs, config::SEARCH_RRF_K.get());
     let answer = shape_answer(&filter, &users, hits, &shape);
 

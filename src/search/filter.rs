@@ -5,6 +5,7 @@
 //! The nodes are read under row-level security, with the caller's privileges: what does not pass here is not in the answer.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys;
@@ -76,6 +77,16 @@ pub struct Key<'a> {
 }
 
 #[allow(dead_code)] // some for the lexical leg
+/// A node that a leg found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    pub user: Rc<str>,
+    /// Its id, as the number that orders the same way.
+    pub node: u128,
+    /// Greater is better, as the leg has it.
+    pub score: f64,
+}
+
 impl<'a> Filter<'a> {
     /// Raises 22023 for an unknown context type or tier, and for what is no object; 22004 for a NULL in an array.
     pub fn new(scope: &'a Subject, asked: Asked<'a>) -> Result<Self> {

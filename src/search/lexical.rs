@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 
 use super::bm25::{Constants, Document, Index, Phrases, Places, Scored, Terms};
 use super::document::{Part, Text};
-use super::filter::{Filter, Key};
+use super::filter::{Filter, Hit, Key};
 use super::language::Language;
 use super::maintain::{add_content, pause};
 use super::query::Query;
@@ -25,16 +25,6 @@ use crate::pg::catalog::{Table, TableName};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::range::{self, Range};
 use crate::pg::spi::{Statement, unwrap};
-
-/// A node that was found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Hit {
-    pub user: Rc<str>,
-    /// Its id, as the number that orders the same way.
-    pub node: u128,
-    /// BM25.
-    pub score: f64,
-}
 
 /// The columns of the key's index.
 const USER: usize = 1;
@@ -60,7 +50,7 @@ thread_local! {
     };
 }
 
-/// The `pool` best nodes that pass, best first; ties go to the smaller node id. Costs some 0.2 µs per document in the scope; a phrase,
+/// The `pool` best nodes that pass, best first, each with its BM25; ties go to the smaller node id. Costs some 0.2 µs per document in the scope; a phrase,
 /// reading the text of every node that holds its words.
 pub fn leg(filter: &Filter<'_>, query: &str, pool: usize) -> Result<Vec<Hit>> {
     let query = Query::parse(query);

@@ -14,7 +14,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::code::Query;
-use super::filter::{Asked, Filter, Key};
+use super::filter::{Asked, Filter, Hit, Key};
 use super::nearest::{Source, nearest};
 use super::space::{Space, Use};
 use crate::check;
@@ -23,16 +23,6 @@ use crate::error::{Error, Result, shown};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::range::{self, Place, Range};
 use crate::pg::vector::{Vector, numbers};
-
-/// A node that was found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Hit {
-    pub user: Rc<str>,
-    /// Its id, as the number that orders the same way.
-    pub node: u128,
-    /// Greater is nearer: the cosine of the angle, the negative Euclidean distance, or the inner product.
-    pub score: f64,
-}
 
 /// The columns of the key's index.
 const USER: usize = 1;
@@ -147,7 +137,8 @@ impl Source for Rows<'_> {
     }
 }
 
-/// The `pool` nearest nodes that pass, nearest first, each once, by the best of its vectors; ties go to the smaller node id. `query` has
+/// The `pool` nearest nodes that pass, nearest first, each once, by the best of its vectors (a score is the cosine of the angle, the negative
+/// Euclidean distance, or the inner product); ties go to the smaller node id. `query` has
 /// been checked (`Space::check`). Costs some 0.3 µs per vector in the scope, and 3 µs per node that is asked.
 pub fn leg(filter: &Filter<'_>, space: &Space, query: &[f32], pool: usize) -> Result<Vec<Hit>> {
     if !range::may_read(space.table) {

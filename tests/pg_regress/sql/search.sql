@@ -135,8 +135,35 @@ SELECT count(*) > 10 AS some FROM before;
 -- one id of two users: each row is its own, and never more than asked for
 SELECT FROM memory.set_security_context('search', service_name => 'x', is_local => false);
 SELECT count(*), count(DISTINCT summary) FROM memory.search('jon', neighbours => 1, expand_depth => 1, max_results => 7);
--- languages beside each other
+-- by embedding, and by both
 \c - postgres
+SELECT FROM memory.create_embedding_space('search toy', 3);
+\c - regress_search_service
+SELECT FROM memory.set_security_context('search', 'eve', is_local => false);
+CREATE TEMP TABLE said AS SELECT v.name, memory.store_node('{}', 'tool_output', v.summary, session_id => 's', valid_from => v.valid_from::timestamptz) AS node_id
+FROM (VALUES ('one', 'alpha beta', '2026-01-01'), ('two', 'alpha gamma', '2026-01-02'), ('three', 'delta', '2026-01-03'), ('four', 'epsilon', '2026-01-04')) AS v (name, summary, valid_from);
+SELECT memory.store_embeddings('search toy', array_agg(node_id ORDER BY name), '{"[1,0,0]","[0,1,0]","[0.9,0.1,0]"}') FROM said WHERE name IN ('one', 'two', 'three');
+SELECT s.name, round(score::numeric, 4) AS score, text_rank, vector_rank, round(vector_score::numeric, 3) AS vector_score, graph_depth
+FROM memory.search('alpha', '[0,1,0]') WITH ORDINALITY AS f JOIN said AS s USING (node_id) ORDER BY ordinality;
+SELECT s.name, text_rank, vector_rank FROM memory.search(embedding => '[1,0,0]', max_results => 2) WITH ORDINALITY AS f JOIN said AS s USING (node_id) ORDER BY ordinality;
+SELECT s.name, text_rank, vector_rank, graph_depth FROM memory.search('', '[1,0,0]', 'search toy', neighbours => 1) WITH ORDINALITY AS f JOIN said AS s USING (node_id) ORDER BY ordinality;
+SET memory.search_text_weight = 0;
+SELECT s.name FROM memory.search('alpha', '[1,0,0]', max_results => 1) AS f JOIN said AS s USING (node_id);
+SET memory.search_vector_weight = 0;
+SET memory.search_text_weight = 1;
+SELECT s.name FROM memory.search('gamma', '[1,0,0]', max_results => 1) AS f JOIN said AS s USING (node_id);
+RESET memory.search_vector_weight;
+RESET memory.search_text_weight;
+\set VERBOSITY sqlstate
+SELECT FROM memory.search('alpha', '[1,0]');
+SELECT FROM memory.search('alpha', '[0,0,0]');
+SELECT FROM memory.search('alpha', '[1,0,0]', 'no such model');
+SELECT FROM memory.search('alpha', model => 'no such model');
+\c - postgres
+SELECT memory.drop_embedding_space('search toy');
+\set VERBOSITY sqlstate
+SELECT FROM memory.search('alpha', '[1,0,0]', tenant => 'search', user_id => 'eve');
+-- languages beside each other
 SELECT FROM memory.set_search_language('search-2', 'german');
 \c - regress_search_service
 SELECT FROM memory.set_security_context('search-2', 'kai', is_local => false);
