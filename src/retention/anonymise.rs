@@ -5,9 +5,11 @@
 //! it gets as a copy; relationships and derived rows that would lead from the one to the other go. One statement changes all of it, for the
 //! foreign keys.
 
-use super::class::{Anonymised, Class, NODES};
+use std::collections::HashSet;
+
+use super::class::{Anonymised, Child, Class};
 use super::removal::{Outcome, change, key, these};
-use crate::pg::catalog;
+use crate::pg::spi::{unwrap, write_once};
 use crate::privacy;
 use crate::privacy::plan::{KEY, Table, Whose};
 
@@ -18,120 +20,101 @@ pub const IS_SOMEBODYS: &str = "t.user_id !~ '^anon-[0-9a-f]{32}$'";
 pub const ENTRY_IS_SOMEBODYS: &str = "(t.row_key IS NOT NULL OR t.changes IS NOT NULL OR t.client_address IS NOT NULL
     OR t.application_name IS NOT NULL OR t.user_id !~ '^anon-[0-9a-f]{32}$' OR t.actor_user_id !~ '^anon-[0-9a-f]{32}$')";
 
+/// The parameters of the statement, ctids all: the batch, the children that become nobody's too, those that tie it to what stays.
+const ROWS: u8 = 1;
+const KEPT: u8 = 2;
+const CUT: u8 = 3;
+
 /// Anonymises locked rows, by their ctids, with what hangs on them; redacts their images in the audit log.
 pub fn rows(class: &Class, table: &str, rows: &[String]) -> Outcome {
-    let declared = Declared(privacy::tables());
-    change(&declared.statement(class, table), &[rows.to_vec().into()])
-}
-
-/// The parts of a statement, but for the change of the batch itself.
-#[derive(Default)]
-struct Parts {
-    changes: Vec<String>,
-    /// Queries for the images to redact: tenant, key, the names of the tables.
-    gone: Vec<String>,
-}
-
-/// The tables with users' data.
-struct Declared(Vec<Table>);
-
-impl Declared {
-    fn table(&self, name: &str) -> &Table {
-        let found = self.0.iter().find(|table| table.name == name);
-        found.unwrap_or_else(|| panic!("{name} is not declared"))
-    }
-
-    fn statement(&self, class: &Class, table: &str) -> String {
-        let mut parts = Parts::default();
-        parts.gone(class.images, table, &these("t"));
-        match class.anonymised {
-            Anonymised::Alone => {}
-            Anonymised::WithChildren => {
-                for child in class.children {
-                    let theirs = format!(
-                        "t.ctid IN (SELECT c.ctid FROM memory.{} c JOIN memory.{table} t ON {} WHERE {})",
-                        child.table,
-                        child.belongs,
-                        these("t")
-                    );
-                    parts.changes.push(self.update(child.table, &theirs));
-                    parts.gone(&[child.table], child.table, &theirs);
-                }
-            }
-            Anonymised::UnderCopyOf { parent, id, ids } => parts.changes.push(self.copy(parent, table, id, ids)),
-            Anonymised::AsNodes => self.detach_nodes(&mut parts),
-        }
-        let mut changes = String::new();
-        for (i, change) in parts.changes.iter().enumerate() {
-            changes += &format!("c{i} AS ({change}), ");
-        }
-        format!(
-            "WITH {KEY}, {changes} changed AS ({} RETURNING t.tenant_id),
-                 gone (tenant_id, key, images) AS ({}),
-                 redacted AS (
-                     UPDATE memory.audit_log a SET row_key = NULL, changes = NULL FROM gone g
-                     WHERE a.table_name = ANY (g.images) AND a.tenant_id = g.tenant_id AND a.row_key = g.key
-                 )
-             SELECT c.tenant_id, count(*) FROM changed c GROUP BY 1",
-            self.update(table, &these("t")),
-            parts.gone.join(" UNION ALL "),
-        )
-    }
-
-    fn update(&self, table: &str, condition: &str) -> String {
-        format!(
-            "UPDATE memory.{table} AS t SET {} FROM k WHERE {condition}",
-            self.table(table).anonymised(Whose::Each)
-        )
-    }
-
-    /// Gives the batch parents that are nobody's.
-    fn copy(&self, parent: &str, table: &str, id: &str, ids: &str) -> String {
-        let (columns, values) = self.table(parent).anonymous_copy();
-        format!(
-            "INSERT INTO memory.{parent} ({columns}) SELECT {values} FROM memory.{parent} AS t, k
-             WHERE (t.tenant_id, t.user_id, t.{id}) IN (SELECT c.tenant_id, c.user_id, {ids} FROM memory.{table} c WHERE {})",
-            these("c")
-        )
-    }
-
-    /// What ties old nodes to others goes; what joins two old ones stays.
-    fn detach_nodes(&self, parts: &mut Parts) {
-        const RELATIONSHIPS: &str = "relationships";
-        let is_old = |end: &str| {
-            format!(
-                "(t.tenant_id, t.user_id, t.{end}) IN (SELECT n.tenant_id, n.user_id, n.node_id FROM memory.nodes n WHERE {})",
-                these("n")
+    let of = |child| children_of(child, table, rows);
+    let (kept, cut): (Vec<String>, Vec<String>) = match (class.anonymised, class.children) {
+        (Anonymised::WithChildren, [child]) => (of(child).into_iter().collect(), Vec::new()),
+        (Anonymised::AsNodes, [out, into]) => {
+            let (out, into) = (of(out), of(into));
+            (
+                out.intersection(&into).cloned().collect(),
+                out.symmetric_difference(&into).cloned().collect(),
             )
-        };
-        let (from, to) = (is_old("from_node_id"), is_old("to_node_id"));
-        parts
-            .changes
-            .push(self.update(RELATIONSHIPS, &format!("{from} AND {to}")));
-        for (one, other) in [(&from, &to), (&to, &from)] {
-            parts.changes.push(format!(
-                "DELETE FROM memory.{RELATIONSHIPS} t WHERE {one} AND NOT {other}"
-            ));
-            parts.gone(&[RELATIONSHIPS], RELATIONSHIPS, one);
         }
-        for derived in catalog::referring_to(NODES) {
-            if derived != RELATIONSHIPS {
-                parts
-                    .changes
-                    .push(format!("DELETE FROM memory.{derived} t WHERE {}", is_old("node_id")));
-            }
-        }
-    }
+        _ => Default::default(),
+    };
+    let arguments = [rows.to_vec().into(), kept.into(), cut.into()];
+    change(&statement(class, table), &arguments)
 }
 
-impl Parts {
-    /// Has the images of a table's rows redacted, under the names that they have.
-    fn gone(&mut self, images: &[&str], table: &str, condition: &str) {
-        let names: Vec<String> = images.iter().map(|name| format!("'{name}'")).collect();
-        self.gone.push(format!(
-            "SELECT t.tenant_id, {}, ARRAY[{}]::text[] FROM memory.{table} t WHERE {condition}",
-            key(table, "t"),
-            names.join(", ")
-        ));
+/// The ctids of a batch's children.
+fn children_of(child: &Child, table: &str, rows: &[String]) -> HashSet<String> {
+    let sql = format!(
+        "SELECT c.ctid::text FROM memory.{table} t JOIN memory.{} c ON {} WHERE {}",
+        child.table,
+        child.belongs,
+        these("t", ROWS)
+    );
+    write_once(&sql, &[rows.to_vec().into()], |rows| {
+        rows.filter_map(|row| unwrap(row.get(1))).collect()
+    })
+}
+
+fn statement(class: &Class, table: &str) -> String {
+    let declared = privacy::tables();
+    let update = |table: &str, which: u8| {
+        let set = named(&declared, table).anonymised(Whose::Each);
+        format!(
+            "UPDATE memory.{table} AS t SET {set} FROM k WHERE {}",
+            these("t", which)
+        )
+    };
+    let mut parts = vec![
+        KEY.to_owned(),
+        format!("changed AS ({} RETURNING t.tenant_id)", update(table, ROWS)),
+    ];
+    let mut images = vec![images_of(table, class.images, ROWS)];
+    if let Some(child) = class.children.first() {
+        let cut = format!("DELETE FROM memory.{} t WHERE {}", child.table, these("t", CUT));
+        parts.push(format!("kept AS ({}), cut AS ({cut})", update(child.table, KEPT)));
+        images.extend([KEPT, CUT].map(|which| images_of(child.table, &[child.table], which)));
     }
+    match class.anonymised {
+        Anonymised::Alone | Anonymised::WithChildren | Anonymised::AsNodes => {}
+        Anonymised::UnderCopyOf { parent, id, ids } => {
+            let (columns, values) = named(&declared, parent).anonymous_copy();
+            let parents = format!(
+                "SELECT c.tenant_id, c.user_id, {ids} FROM memory.{table} c WHERE {}",
+                these("c", ROWS)
+            );
+            parts.push(format!(
+                "copied AS (INSERT INTO memory.{parent} ({columns}) SELECT {values} FROM memory.{parent} AS t, k
+                     WHERE (t.tenant_id, t.user_id, t.{id}) IN ({parents}))"
+            ));
+        }
+    }
+    parts.push(format!(
+        "images (tenant_id, key, tables) AS ({})",
+        images.join(" UNION ALL ")
+    ));
+    format!(
+        "WITH {}, redacted AS (
+             UPDATE memory.audit_log a SET row_key = NULL, changes = NULL FROM images i
+             WHERE a.table_name = ANY (i.tables) AND a.tenant_id = i.tenant_id AND a.row_key = i.key
+         )
+         SELECT c.tenant_id, count(*) FROM changed c GROUP BY 1",
+        parts.join(", "),
+    )
+}
+
+fn named<'a>(declared: &'a [Table], name: &str) -> &'a Table {
+    let found = declared.iter().find(|table| table.name == name);
+    found.unwrap_or_else(|| panic!("{name} is not declared"))
+}
+
+/// The images of a table's rows, which have these names in the audit log.
+fn images_of(table: &str, names: &[&str], which: u8) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+    format!(
+        "SELECT t.tenant_id, {}, ARRAY[{}]::text[] FROM memory.{table} t WHERE {}",
+        key(table, "t"),
+        names.join(", "),
+        these("t", which)
+    )
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid};
 
 use super::anonymise;
-use super::class::{AUDIT_LOG, Child, Class};
+use super::class::{AUDIT_LOG, Child, Class, NODES};
 use crate::audit;
 use crate::context;
 use crate::hold;
@@ -125,9 +125,9 @@ pub struct Removal<'a> {
     pub batch_size: Option<i32>,
 }
 
-/// Whether a row is one of the batch, by its name in the statement; $1 are their ctids.
-pub(super) fn these(row: &str) -> String {
-    format!("{row}.ctid = ANY ($1::text[]::tid[])")
+/// Whether a row is one of those whose ctids are this parameter, by its name in the statement.
+pub(super) fn these(row: &str, parameter: u8) -> String {
+    format!("{row}.ctid = ANY (${parameter}::text[]::tid[])")
 }
 
 impl Removal<'_> {
@@ -173,14 +173,17 @@ impl Removal<'_> {
         let mut outcome = Outcome::new();
         let mut hanging = 0;
         if !rows.is_empty() {
-            audit::in_bulk(|| match self.action {
-                Action::Delete => {
-                    for child in self.class.children {
-                        hanging += self.delete_children(child, &rows);
+            audit::in_bulk(|| {
+                self.delete_derived(&rows);
+                match self.action {
+                    Action::Delete => {
+                        for child in self.class.children {
+                            hanging += self.delete_children(child, &rows);
+                        }
+                        outcome = self.delete(&rows);
                     }
-                    outcome = self.delete(&rows);
+                    Action::Anonymize => outcome = anonymise::rows(self.class, self.table, &rows),
                 }
-                Action::Anonymize => outcome = anonymise::rows(self.class, self.table, &rows),
             });
         }
         // A batch that removed nothing found everything in use: calling again at once would find it so again.
@@ -231,7 +234,7 @@ impl Removal<'_> {
         let lock = format!(
             "SELECT c.ctid AS row FROM memory.{parent} t JOIN memory.{table} c ON {belongs} WHERE {}
              ORDER BY {} FOR UPDATE OF c",
-            these("t"),
+            these("t", 1),
             child.order
         );
         if self.due.waits() {
@@ -243,7 +246,7 @@ impl Removal<'_> {
              SELECT t.ctid::text {} AND {}
                  AND NOT EXISTS (SELECT FROM memory.{table} c WHERE {belongs} AND c.ctid NOT IN (SELECT l.row FROM locked l))",
             self.due(),
-            these("t"),
+            these("t", 1),
         );
         write_once(&sql, &self.due.arguments(rows.into()), |rows| {
             rows.filter_map(|row| unwrap(row.get(1))).collect()
@@ -255,18 +258,38 @@ impl Removal<'_> {
             "DELETE FROM memory.{} c USING memory.{} t WHERE {} AND {} RETURNING c.tenant_id, {} AS key",
             child.table,
             self.table,
-            these("t"),
+            these("t", 1),
             child.belongs,
             key(child.table, "c"),
         );
         delete(&gone, rows, &[child.table]).values().map(|a| a.rows).sum()
     }
 
+    /// Deletes what was made of nodes and refers to them: embeddings. They go with their nodes, but the log has their keys.
+    fn delete_derived(&self, rows: &[String]) {
+        if self.table != NODES {
+            return;
+        }
+        let children = self.class.children;
+        for derived in catalog::referring_to(NODES) {
+            if children.iter().any(|child| child.table == derived) {
+                continue;
+            }
+            let gone = format!(
+                "DELETE FROM memory.{derived} c USING memory.{NODES} t WHERE {} AND c.tenant_id = t.tenant_id
+                     AND c.user_id = t.user_id AND c.node_id = t.node_id RETURNING c.tenant_id, {} AS key",
+                these("t", 1),
+                key(&derived, "c"),
+            );
+            delete(&gone, rows, &[&derived]);
+        }
+    }
+
     fn delete(&self, rows: &[String]) -> Outcome {
         let gone = format!(
             "DELETE FROM memory.{} t WHERE {} RETURNING t.tenant_id, {} AS key",
             self.table,
-            these("t"),
+            these("t", 1),
             key(self.table, "t"),
         );
         delete(&gone, rows, self.class.images)

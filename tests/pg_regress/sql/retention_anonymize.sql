@@ -14,6 +14,7 @@ BEGIN
 END
 $$;
 SELECT more FROM memory.run_archival('0', 100000);
+SELECT memory.create_embedding_space('anon-model', 2);
 
 \connect - anon_service
 CREATE FUNCTION pg_temp.fill(tenant text, who text) RETURNS void LANGUAGE plpgsql AS $$
@@ -33,6 +34,7 @@ BEGIN
     PERFORM memory.store_relationship(ids[1], ids[2], 'led_to'), memory.store_relationship(ids[2], ids[3], 'depends_on', 0.5, '{"secret": "marker"}'),
         memory.store_relationship(ids[3], ids[4], 'led_to'), memory.store_relationship(ids[4], ids[1], 'led_to'), memory.store_relationship(ids[4], ids[4], 'led_to');
     UPDATE memory.nodes SET created_at = now() - interval '40 days' WHERE content->>'n' IN ('1', '2', '3');
+    PERFORM memory.store_embedding('anon-model', ids[1], '[1,0]'), memory.store_embedding('anon-model', ids[4], '[1,0]');
     PERFORM memory.record_navigation('/marker');
     UPDATE memory.navigation SET visited_at = now() - interval '40 days';
     PERFORM memory.record_navigation('/new');
@@ -129,6 +131,10 @@ SELECT count(*) = :old AS all_old, bool_and(user_id ~ '^anon-') AS pseudonym, bo
 FROM memory.audit_log WHERE changed_at < now() - interval '30 days';
 
 \connect - postgres
+-- of twelve embeddings, five went with nodes that are nobody's now or deleted
+SELECT count(*) FROM memory.audit_log WHERE table_name ~ '^embeddings_anon' AND operation = 'INSERT' AND row_key IS NULL;
+DELETE FROM memory.legal_holds;
+SELECT memory.drop_embedding_space('anon-model');
 DO $$
 BEGIN
     DELETE FROM memory.retention_policies;
