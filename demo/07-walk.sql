@@ -43,3 +43,39 @@ UNION ALL
 SELECT 'packages that break without libc6', (SELECT count(*) FROM walked), (SELECT count(*) FROM input.closure)
 RETURNING *;
 COMMIT;
+
+-- How does one thing lead to another, what has most to do with it, and how does that look?
+BEGIN;
+SELECT memory.set_security_context('this-machine', 'admin', sealed => true) \g /dev/null
+SET LOCAL ROLE demo_app;
+SELECT node_id AS apt FROM memory.nodes WHERE (entity_system, entity_id) = ('dpkg', 'apt') \gset
+SELECT node_id AS far FROM memory.traverse(ARRAY[:'apt'::uuid], 100, paths => false) ORDER BY depth DESC, node_id LIMIT 1 \gset
+
+\timing on
+SELECT step, n.entity_id AS package, relationship_type AS because, cost
+FROM memory.shortest_path(:'apt', :'far') AS p JOIN memory.nodes n USING (node_id) ORDER BY step;
+
+SELECT n.entity_id AS package, round(r.score::numeric, 4) AS score
+FROM memory.rank_related(ARRAY[:'apt'::uuid], max_results => 8) AS r JOIN memory.nodes n USING (node_id)
+ORDER BY r.score DESC, node_id;
+\timing off
+
+-- A drawing is text, for Graphviz or for Mermaid: dot -Tsvg apt.dot > apt.svg
+\pset tuples_only on
+\pset format unaligned
+SELECT memory.graph_dot(ARRAY[:'apt'::uuid], max_depth => 1, direction => 'out') AS dot \gset
+SELECT :'dot' \g apt.dot
+SELECT line FROM string_to_table(:'dot', E'\n') WITH ORDINALITY AS l (line, n) WHERE n <= 8 ORDER BY n;
+\pset format aligned
+\pset tuples_only off
+
+-- The path from each package to libc6 is as long as the walk from libc6 to it was deep.
+WITH walked AS (
+    SELECT node_id, depth FROM memory.traverse(ARRAY[:'libc6'::uuid], max_depth => 100, direction => 'in', paths => false)
+)
+INSERT INTO input.claim
+SELECT 'packages whose path to libc6 has another length than the walk had',
+       (SELECT count(*) FROM walked
+        WHERE depth IS DISTINCT FROM (SELECT max(step) FROM memory.shortest_path(walked.node_id, :'libc6', max_depth => 100))), 0
+RETURNING *;
+COMMIT;

@@ -31,7 +31,7 @@ COMMENT ON FUNCTION memory.rank_related(uuid[], integer, double precision, integ
     'starts again at one of the seeds, each alike. Scores sum to 1 before the cut to max_results, and are exact to 1e-8. Unknown and '
     'invisible seeds are skipped; without any there are no rows. damping outside of [0, 1), a negative max_depth, max_results below 1, another '
     'direction are 22023; more than 100,000 nodes or 4 million relationships, or a damping so near to 1 that 10,000 rounds do not '
-    'settle, 54000. Costs a traverse(), one more reading of its relationships, and some 100 rounds over them in memory.';
+    'settle, 54000. Costs a traverse() one step deeper, and some 100 rounds over its relationships in memory.';
 
 CREATE FUNCTION memory.graph_dot(
     start_nodes uuid[], max_depth integer DEFAULT 2, direction text DEFAULT 'both', max_nodes integer DEFAULT 200,

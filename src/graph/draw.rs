@@ -6,16 +6,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::ground::{Node, TooMany};
+use super::ground::Node;
 
 /// How many characters a label has at most.
 const LONGEST: usize = 40;
 
 /// What a label ends with where it was cut.
 const CUT: &str = "...";
-
-/// How many bytes a drawing has at most; a value of 1 GB cannot be returned.
-const MOST_BYTES: usize = 256 << 20;
 
 /// How many lines are written between two pauses.
 const PAUSE: usize = 4096;
@@ -85,7 +82,7 @@ fn clean(text: &str) -> String {
     start.trim_end().to_owned() + CUT
 }
 
-/// Line by line, as long as the bound allows.
+/// A text, line by line.
 struct Lines<'p> {
     text: String,
     lines: usize,
@@ -93,39 +90,34 @@ struct Lines<'p> {
 }
 
 impl Lines<'_> {
-    fn push(&mut self, line: std::fmt::Arguments<'_>) -> Result<(), TooMany> {
+    fn push(&mut self, line: std::fmt::Arguments<'_>) {
         self.lines += 1;
         if self.lines.is_multiple_of(PAUSE) {
             (self.pause)();
         }
         self.text.write_fmt(line).expect("a String takes everything");
         self.text.push('\n');
-        if self.text.len() > MOST_BYTES {
-            Err(TooMany)
-        } else {
-            Ok(())
-        }
     }
 }
 
 /// For Graphviz: one column per depth.
-pub fn dot(drawing: &Drawing, pause: &mut dyn FnMut()) -> Result<String, TooMany> {
+pub fn dot(drawing: &Drawing, pause: &mut dyn FnMut()) -> String {
     let mut lines = Lines {
         text: String::new(),
         lines: 0,
         pause,
     };
-    lines.push(format_args!("digraph memory {{"))?;
-    lines.push(format_args!("  graph [rankdir=LR, charset=\"UTF-8\"];"))?;
+    lines.push(format_args!("digraph memory {{"));
+    lines.push(format_args!("  graph [rankdir=LR, charset=\"UTF-8\"];"));
     lines.push(format_args!(
         "  node [shape=box, style=\"rounded,filled\", color=\"#666666\", fontname=\"Helvetica\", fontsize=11];"
-    ))?;
+    ));
     lines.push(format_args!(
         "  edge [color=\"#666666\", fontname=\"Helvetica\", fontsize=9];"
-    ))?;
+    ));
     for (i, drawn) in drawing.boxes.iter().enumerate() {
         if i == 0 || drawing.boxes[i - 1].depth != drawn.depth {
-            lines.push(format_args!("  {{ rank=same;"))?;
+            lines.push(format_args!("  {{ rank=same;"));
         }
         lines.push(format_args!(
             "    n{i} [label=\"{}\", fillcolor=\"{}\", penwidth={}, tooltip=\"{}\", id=\"{}\"];",
@@ -134,9 +126,9 @@ pub fn dot(drawing: &Drawing, pause: &mut dyn FnMut()) -> Result<String, TooMany
             if drawn.depth == 0 { 2 } else { 1 },
             in_dot(&clean(&drawn.context_type)),
             uuid::Uuid::from_u128(drawn.node)
-        ))?;
+        ));
         if drawing.boxes.get(i + 1).is_none_or(|next| next.depth != drawn.depth) {
-            lines.push(format_args!("  }}"))?;
+            lines.push(format_args!("  }}"));
         }
     }
     let depth = |place: u32| drawing.boxes[place as usize].depth;
@@ -151,20 +143,20 @@ pub fn dot(drawing: &Drawing, pause: &mut dyn FnMut()) -> Result<String, TooMany
             "  n{tail} -> n{head} [label=\"{}\", penwidth={:.2}{back}];",
             in_dot(&clean(&arrow.kind)),
             width(arrow.strength)
-        ))?;
+        ));
     }
-    lines.push(format_args!("}}"))?;
-    Ok(lines.text)
+    lines.push(format_args!("}}"));
+    lines.text
 }
 
 /// For Mermaid, which places nodes itself.
-pub fn mermaid(drawing: &Drawing, pause: &mut dyn FnMut()) -> Result<String, TooMany> {
+pub fn mermaid(drawing: &Drawing, pause: &mut dyn FnMut()) -> String {
     let mut lines = Lines {
         text: String::new(),
         lines: 0,
         pause,
     };
-    lines.push(format_args!("flowchart LR"))?;
+    lines.push(format_args!("flowchart LR"));
     let mut classes: BTreeMap<&str, usize> = BTreeMap::new();
     for drawn in &drawing.boxes {
         classes.insert(&drawn.context_type, 0);
@@ -174,11 +166,11 @@ pub fn mermaid(drawing: &Drawing, pause: &mut dyn FnMut()) -> Result<String, Too
         lines.push(format_args!(
             "  classDef c{number} fill:{},stroke:#666666,color:#000000",
             colour(context_type)
-        ))?;
+        ));
     }
     for (i, drawn) in drawing.boxes.iter().enumerate() {
         let class = classes[drawn.context_type.as_str()];
-        lines.push(format_args!("  n{i}[\"{}\"]:::c{class}", in_mermaid(&drawn.label)))?;
+        lines.push(format_args!("  n{i}[\"{}\"]:::c{class}", in_mermaid(&drawn.label)));
     }
     let mut widths: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (i, arrow) in drawing.arrows.iter().enumerate() {
@@ -187,14 +179,14 @@ pub fn mermaid(drawing: &Drawing, pause: &mut dyn FnMut()) -> Result<String, Too
             arrow.from,
             in_mermaid(&clean(&arrow.kind)),
             arrow.to
-        ))?;
+        ));
         let width = format!("{:.2}", width(arrow.strength));
         widths.entry(width).or_default().push(i.to_string());
     }
     for (width, arrows) in &widths {
-        lines.push(format_args!("  linkStyle {} stroke-width:{width}px", arrows.join(",")))?;
+        lines.push(format_args!("  linkStyle {} stroke-width:{width}px", arrows.join(",")));
     }
-    Ok(lines.text)
+    lines.text
 }
 
 /// As a quoted string of DOT has it. A backslash would begin an escape such as \N (the node's name), an ampersand an entity.
@@ -224,9 +216,9 @@ fn in_mermaid(text: &str) -> String {
     escaped
 }
 
-/// From 0.5 for a strength of 0 to 3 for 1.
+/// From 0.4 for a strength of 0 to 2 for 1.
 fn width(strength: f32) -> f32 {
-    0.5 + 2.5 * strength
+    0.4 + 1.6 * strength
 }
 
 /// A light colour, the same for a context type in every drawing.
@@ -308,11 +300,11 @@ mod tests {
             "    n1 [label=\"a\\\\N &amp; <b>\", fillcolor=\"#b3ffc6\", penwidth=1, tooltip=\"x\", ",
             "id=\"00000000-0000-0000-0000-000000000001\"];\n",
             "  }\n",
-            "  n0 -> n1 [label=\"led_to\", penwidth=3.00];\n",
-            "  n0 -> n1 [label=\"relates_to\", penwidth=0.50, dir=back];\n",
+            "  n0 -> n1 [label=\"led_to\", penwidth=2.00];\n",
+            "  n0 -> n1 [label=\"relates_to\", penwidth=0.40, dir=back];\n",
             "}\n",
         );
-        assert_eq!(dot(&drawing(), &mut || ()).unwrap(), expected);
+        assert_eq!(dot(&drawing(), &mut || ()), expected);
     }
 
     #[test]
@@ -325,10 +317,10 @@ mod tests {
             "  n1[\"a#92;N #38; #60;b#62;\"]:::c1\n",
             "  n0 -->|\"led_to\"| n1\n",
             "  n1 -->|\"relates_to\"| n0\n",
-            "  linkStyle 1 stroke-width:0.50px\n",
-            "  linkStyle 0 stroke-width:3.00px\n",
+            "  linkStyle 1 stroke-width:0.40px\n",
+            "  linkStyle 0 stroke-width:2.00px\n",
         );
-        assert_eq!(mermaid(&drawing(), &mut || ()).unwrap(), expected);
+        assert_eq!(mermaid(&drawing(), &mut || ()), expected);
     }
 
     #[test]
@@ -372,10 +364,10 @@ mod tests {
                 let hostile = Drawing { boxes: vec![boxed(0, &text, "x")], arrows: vec![] };
                 let label = &hostile.boxes[0].label;
                 prop_assert!(label.chars().count() <= 40 && !label.contains(char::is_control));
-                let (strings, rest) = strings_of_dot(&dot(&hostile, &mut || ()).unwrap());
-                prop_assert_eq!(rest, strings_of_dot(&dot(&plain, &mut || ()).unwrap()).1);
+                let (strings, rest) = strings_of_dot(&dot(&hostile, &mut || ()));
+                prop_assert_eq!(rest, strings_of_dot(&dot(&plain, &mut || ())).1);
                 prop_assert!(strings.iter().any(|string| string.replace("&amp;", "&") == *label));
-                let written = mermaid(&hostile, &mut || ()).unwrap();
+                let written = mermaid(&hostile, &mut || ());
                 let (start, end) = ("  n0[\"", "\"]:::c0");
                 let line = written.lines().find(|line| line.starts_with(start)).unwrap();
                 prop_assert_eq!(written.lines().count(), 3);

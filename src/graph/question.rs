@@ -19,6 +19,9 @@ use crate::vocabulary::Vocabulary;
 /// How many nodes are ranked at most.
 const MOST_RANKED: usize = 100_000;
 
+/// How many nodes are drawn at most, and how many relationships: more than anybody can look at.
+const MOST_DRAWN: usize = 100_000;
+
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments, clippy::type_complexity)]
 fn shortest_path(
@@ -107,7 +110,7 @@ fn rank_related(
     let mut whole = Subgraph::default();
     for (mut graph, seeds) in tables.graphs(&seeds) {
         let left = (MOST_RANKED - whole.nodes.len(), MOST_EDGES - whole.links.len());
-        let part = Subgraph::around(&mut graph, &seeds, depth, left.0, left.1).map_err(|TooMany| {
+        let part = explore::around(&mut graph, &seeds, depth, left.0, left.1).map_err(|TooMany| {
             Error::bound_passed(
                 format!(
                     "more than {MOST_RANKED} nodes or {MOST_EDGES} relationships are within max_depth of the seeds"
@@ -185,7 +188,7 @@ fn graph_mermaid(
     )?)
 }
 
-type Language = fn(&Drawing, &mut dyn FnMut()) -> std::result::Result<String, TooMany>;
+type Language = fn(&Drawing, &mut dyn FnMut()) -> String;
 
 fn drawn(
     language: Language,
@@ -200,15 +203,14 @@ fn drawn(
     let depth = check_depth(max_depth)?;
     let most = check::positive("max_nodes", max_nodes)?;
     let tables = Tables::new(&subject, Direction::parse(direction)?, None);
-    let drawing = drawing(&tables, &start, depth, most as usize);
-    drawing
-        .and_then(|drawing| language(&drawing, &mut pause))
-        .map_err(|TooMany| {
-            Error::bound_passed(
-                format!("the drawing has more than {most} nodes, or {MOST_EDGES} relationships, or 256 MB"),
-                "Draw less: a smaller max_depth, fewer start_nodes; or raise max_nodes.",
-            )
-        })
+    let most = MOST_DRAWN.min(most as usize);
+    let drawing = drawing(&tables, &start, depth, most).map_err(|TooMany| {
+        Error::bound_passed(
+            format!("the drawing has more than {most} nodes, or more than {MOST_DRAWN} relationships"),
+            "Draw less: a smaller max_depth, fewer start_nodes; or raise max_nodes.",
+        )
+    })?;
+    Ok(language(&drawing, &mut pause))
 }
 
 /// What a walk reaches, and every relationship between these nodes. Where users have nodes with one id, each is drawn.
@@ -240,7 +242,10 @@ fn drawing(tables: &Tables, start: &[Node], depth: u32, most: usize) -> std::res
         for (place, (drawn, _)) in boxes.iter().enumerate().filter(|(_, (_, of))| *of == owner) {
             places[asked.binary_search(&drawn.node).expect("it was asked for")] = place as u32;
         }
-        let (links, kinds) = explore::among(graph, asked, MOST_EDGES - drawing.arrows.len())?;
+        let (links, kinds) = explore::among(graph, asked, MOST_EDGES)?;
+        if drawing.arrows.len() + links.len() > MOST_DRAWN {
+            return Err(TooMany);
+        }
         drawing.arrows.extend(links.into_iter().map(|link| Arrow {
             from: places[link.parent as usize],
             to: places[link.target as usize],

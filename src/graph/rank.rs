@@ -4,9 +4,8 @@
 //! seed, each as probable as any other; from a node without an edge it starts again too. The score of a node is how probable it is
 //! to find the walker there. Each round shrinks the distance from the answer, summed over all nodes, by `damping` at least.
 
-use super::explore::{self, Link};
-use super::ground::{Graph, Node, TooMany};
-use super::walk;
+use super::explore::{Link, Part};
+use super::ground::Node;
 
 /// How much the scores of two rounds differ in sum when they stand.
 const TOLERANCE: f64 = 1e-9;
@@ -31,32 +30,17 @@ pub struct Subgraph {
 pub struct NoEnd;
 
 impl Subgraph {
-    /// What a walk from the seeds reaches in `depth` steps, at most `most` nodes, and every edge between these.
-    pub fn around(
-        graph: &mut impl Graph,
-        seeds: &[Node],
-        depth: u32,
-        most: usize,
-        most_edges: usize,
-    ) -> Result<Self, TooMany> {
-        let reached = walk::walk(graph, seeds, depth, most)?.reached;
-        let nodes: Vec<Node> = reached.iter().map(|reached| reached.node).collect();
-        let (links, _) = explore::among(graph, &nodes, most_edges)?;
-        // The seeds come first, with depth 0.
-        let seeds = (0..reached.iter().take_while(|reached| reached.depth == 0).count() as u32).collect();
-        Ok(Self { nodes, links, seeds })
-    }
-
-    /// Takes in another one, which shares no node with this: two nodes with one id are two.
-    pub fn add(&mut self, other: Self) {
+    /// Takes in what is around some seeds. It shares no node with what is here: two nodes with one id are two.
+    pub fn add(&mut self, part: Part) {
         let offset = self.nodes.len() as u32;
-        self.nodes.extend(other.nodes);
-        self.links.extend(other.links.into_iter().map(|link| Link {
+        self.nodes.extend(part.nodes);
+        self.links.extend(part.links.into_iter().map(|link| Link {
             parent: link.parent + offset,
             target: link.target + offset,
             ..link
         }));
-        self.seeds.extend(other.seeds.into_iter().map(|seed| seed + offset));
+        // Those that were looked for from come first.
+        self.seeds.extend((0..part.starts as u32).map(|seed| seed + offset));
     }
 }
 
@@ -195,11 +179,18 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::explore;
     use super::super::ground::sample::Sample;
     use super::*;
 
+    fn around(graph: &mut Sample, seeds: &[Node], depth: u32) -> Subgraph {
+        let mut subgraph = Subgraph::default();
+        subgraph.add(explore::around(graph, seeds, depth, 1000, 1000).unwrap());
+        subgraph
+    }
+
     fn scores(graph: &mut Sample, seeds: &[Node], depth: u32, damping: f64) -> BTreeMap<Node, f64> {
-        let subgraph = Subgraph::around(graph, seeds, depth, 1000, 1000).unwrap();
+        let subgraph = around(graph, seeds, depth);
         let scores = rank(&subgraph, damping, &mut || ()).unwrap();
         subgraph.nodes.into_iter().zip(scores).collect()
     }
@@ -260,7 +251,7 @@ mod tests {
             ],
             hidden: [].into(),
         };
-        let subgraph = Subgraph::around(&mut graph, &[1, 7], 2, 9, 9).unwrap();
+        let subgraph = around(&mut graph, &[1, 7], 2);
         let best = best(&subgraph.nodes, &rank(&subgraph, 0.85, &mut || ()).unwrap(), 3);
         // 7 is a seed without edges.
         assert_eq!(best.iter().map(|row| row.0).collect::<Vec<_>>(), [1, 7, 3]);
@@ -276,7 +267,7 @@ mod tests {
         };
         assert!(scores(&mut graph, &[3], 4, 0.85).is_empty());
         assert_eq!(scores(&mut graph, &[1], 4, 0.0), [(1, 1.0), (2, 0.0)].into());
-        let subgraph = Subgraph::around(&mut graph, &[1], 4, 9, 9).unwrap();
+        let subgraph = around(&mut graph, &[1], 4);
         assert_eq!(rank(&subgraph, 0.999_999_999, &mut || ()), Err(NoEnd));
     }
 

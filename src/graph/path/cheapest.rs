@@ -17,9 +17,6 @@ const PART_READ: usize = 4;
 /// Costs from both ends are added up in different orders; what differs by less than this may be equal.
 const ROUNDING: f64 = 1e-9;
 
-/// How many rounds a loop makes between two pauses.
-const PAUSE: usize = 4096;
-
 /// What is known to lead on from each node.
 type Edges = HashMap<u32, Vec<Link>>;
 
@@ -143,10 +140,8 @@ impl Side {
 fn between<G: Graph>(explorer: &mut Explorer<'_, G>, ends: [u32; 2]) -> Result<Edges, TooMany> {
     let mut sides = [Side::new(Way::Along, ends[0]), Side::new(Way::Against, ends[1])];
     let mut least = f64::INFINITY;
-    for round in 0.. {
-        if round % PAUSE == 0 {
-            explorer.graph.pause();
-        }
+    loop {
+        explorer.tick();
         let [first, second] = &mut sides;
         // Where one side has been everywhere, it knows every path.
         let (Some(one), Some(two)) = (first.front(), second.front()) else {
@@ -165,6 +160,7 @@ fn between<G: Graph>(explorer: &mut Explorer<'_, G>, ends: [u32; 2]) -> Result<E
     }
     let [Side { mut edges, .. }, against] = sides;
     for link in against.edges.into_values().flatten() {
+        explorer.tick();
         edges.entry(link.target).or_default().push(Link {
             parent: link.target,
             target: link.parent,
@@ -185,6 +181,7 @@ fn within<G: Graph>(explorer: &mut Explorer<'_, G>, start: u32, steps: u32) -> R
         let links = explorer.edges_to_seen(Way::Along, &front)?;
         front.clear();
         for link in links.into_iter().filter(|link| link.strength > 0.0) {
+            explorer.tick();
             edges.entry(link.target).or_insert_with(|| {
                 front.push(link.target);
                 Vec::new()
@@ -234,10 +231,8 @@ fn decide<G: Graph>(
     };
     let mut next: BinaryHeap<Reverse<Try>> = [Reverse(start)].into();
     let mut last = None;
-    for round in 1.. {
-        if round % PAUSE == 0 {
-            explorer.graph.pause();
-        }
+    loop {
+        explorer.tick();
         let Some(Reverse(tried)) = next.pop() else {
             break;
         };
@@ -273,6 +268,7 @@ fn decide<G: Graph>(
             continue;
         }
         for link in edges.get(&node).into_iter().flatten() {
+            explorer.tick();
             next.push(Reverse(Try {
                 cost: order(at + cost(link)),
                 steps: steps + 1,
@@ -288,11 +284,12 @@ fn decide<G: Graph>(
     Ok(last.map(|last| best(explorer, &labels, last)))
 }
 
-fn best<G: Graph>(explorer: &Explorer<'_, G>, labels: &[Label], last: u32) -> Vec<Step> {
+fn best<G: Graph>(explorer: &mut Explorer<'_, G>, labels: &[Label], last: u32) -> Vec<Step> {
     let mut onward = Onward::default();
     let mut reached = vec![last];
     let mut been: HashSet<u32> = [last].into();
     while let Some(number) = reached.pop() {
+        explorer.tick();
         let label = &labels[number as usize];
         for &(before, kind) in label.before.iter().filter(|_| label.steps > 0) {
             onward.offer(explorer, before, number, kind, |number| labels[number as usize].node);

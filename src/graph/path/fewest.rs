@@ -92,7 +92,7 @@ pub fn search<G: Graph>(
 }
 
 fn best<G: Graph>(
-    explorer: &Explorer<'_, G>,
+    explorer: &mut Explorer<'_, G>,
     sides: &[Side; 2],
     ends: [u32; 2],
     meeting: HashSet<u32>,
@@ -103,18 +103,24 @@ fn best<G: Graph>(
     let mut reached = meeting.clone();
     for step in sides[0].steps.iter().rev() {
         let mut before = HashSet::new();
-        for link in step.iter().filter(|link| reached.contains(&link.target)) {
-            onward.offer(explorer, link.parent, link.target, link.kind, |node| node);
-            before.insert(link.parent);
+        for link in step {
+            explorer.tick();
+            if reached.contains(&link.target) {
+                onward.offer(explorer, link.parent, link.target, link.kind, |node| node);
+                before.insert(link.parent);
+            }
         }
         reached = before;
     }
     let mut reached = meeting;
     for step in sides[1].steps.iter().rev() {
         let mut after = HashSet::new();
-        for link in step.iter().filter(|link| reached.contains(&link.target)) {
-            onward.offer(explorer, link.target, link.parent, link.kind, |node| node);
-            after.insert(link.parent);
+        for link in step {
+            explorer.tick();
+            if reached.contains(&link.target) {
+                onward.offer(explorer, link.target, link.parent, link.kind, |node| node);
+                after.insert(link.parent);
+            }
         }
         reached = after;
     }

@@ -4,6 +4,8 @@
 //! `MEMORY_EXT_KEEP` is set in the environment: then its name is printed and `scripts/cluster` can look into it.
 //! The harness panics where a step fails: in a test, that is the report.
 
+pub mod graph;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
