@@ -33,6 +33,7 @@ SELECT memory.create_embedding_space('a "model''s"', 3), memory.create_embedding
 SELECT memory.store_embeddings('a "model''s"', array_agg(node_id), array_agg(ARRAY[1, right(entity_id, 1)::int, 3]::real[]::vector), user_id => 'a')
 FROM memory.nodes WHERE user_id = 'a';
 SELECT memory.end_node((SELECT node_id FROM memory.nodes LIMIT 1), user_id => 'a');
+SELECT memory.set_search_language('acme', 'german');
 SELECT memory.set_retention_policy('nodes', '1 year'), memory.set_retention_policy('audit_log', '10 years', 'acme');
 SELECT memory.place_legal_hold('b', 'case', 'acme');
 SELECT memory.apply_retention(), memory.clean_expired();
