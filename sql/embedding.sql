@@ -45,6 +45,7 @@ BEGIN
             model text COLLATE "C" NOT NULL,
             embedding %1$I.vector NOT NULL,
             code bytea GENERATED ALWAYS AS (memory.embedding_code(embedding, user_id)) STORED,
+            indexed boolean NOT NULL DEFAULT false,
             created_at timestamptz NOT NULL DEFAULT now(),
             updated_at timestamptz NOT NULL DEFAULT now(),
             PRIMARY KEY (tenant_id, user_id, model, node_id, vector_type),
@@ -106,12 +107,14 @@ COMMENT ON COLUMN memory.embeddings.vector_type IS 'Of what of the node: query, 
 COMMENT ON COLUMN memory.embeddings.model IS 'The space: memory.embedding_spaces.model.';
 COMMENT ON COLUMN memory.embeddings.embedding IS 'The vector.';
 COMMENT ON COLUMN memory.embeddings.code IS 'The vector in one byte per dimension, for ranking; computed.';
+COMMENT ON COLUMN memory.embeddings.indexed IS
+    'Whether it is found by the index for large scopes, not by reading the user''s codes. index_embeddings() moves it there.';
 COMMENT ON COLUMN memory.embeddings.created_at IS 'When it was first stored.';
 COMMENT ON COLUMN memory.embeddings.updated_at IS 'When it was last stored.';
 SELECT memory.declare_table('memory.embeddings', 'user', '{user_id, vector_type, model, embedding, code}');
 SELECT memory.declare_personal('memory.embeddings', '{
     "user_id": "user", "node_id": "pseudonym:node", "vector_type, model, embedding, code": "clear",
-    "tenant_id, created_at, updated_at": "keep"}', 'delete always');
+    "tenant_id, indexed, created_at, updated_at": "keep"}', 'delete always');
 SELECT memory.allow_table('app', 'SELECT, INSERT, UPDATE, DELETE', 'embeddings');
 
 -- An operator may not make tables here: these run as their owner, whose the tables are to be.
@@ -132,5 +135,17 @@ COMMENT ON FUNCTION memory.drop_embedding_space(text) IS
     'Removes a model''s space with the embeddings in it, all tenants''; gives how many there were. Waits for the transactions that use it. '
     'An operator''s. An unknown model is 22023; one with embeddings of somebody under a legal hold is 55000.';
 
+-- Runs as its owner: an operator may not read what it moves.
+CREATE FUNCTION memory.index_embeddings(
+    batch_size integer DEFAULT 1000, large integer DEFAULT 20000, OUT indexed bigint, OUT more boolean
+) RETURNS record
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'index_embeddings_wrapper';
+COMMENT ON FUNCTION memory.index_embeddings(integer, integer) IS
+    'Moves embeddings of users with more than large of them in a space into its HNSW index, batch_size rows per call; gives how many, and whether '
+    'more wait: call it, and COMMIT, until none do, and again now and then. What is not moved is found all the same, in time linear to its number: the '
+    'index is for speed. Users who are being erased are passed over. Some 1 ms per row, and reading the keys of those not moved yet. Spaces of more dimensions than '
+    'HNSW takes (2000; half 4000) have no index. batch_size or large below 1 is 22023. An operator''s.';
+
 SELECT memory.allow('app', 'embedding_code', 'store_embedding', 'store_embeddings', 'nearest_nodes');
-SELECT memory.allow('operator', 'create_embedding_space', 'drop_embedding_space');
+SELECT memory.allow('operator', 'create_embedding_space', 'drop_embedding_space', 'index_embeddings');

@@ -36,6 +36,13 @@ impl StaticText {
     }
 }
 
+impl StaticText {
+    /// Its address, for who keeps it alive.
+    pub(super) fn datum(&self) -> pg_sys::Datum {
+        pg_sys::Datum::from(self.0.as_ptr())
+    }
+}
+
 impl Call {
     /// # Safety
     /// `info` is what PostgreSQL passes to a version-1 function.

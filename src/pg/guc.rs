@@ -109,6 +109,44 @@ impl Drop for TemporaryContext {
     }
 }
 
+/// Settings that anybody may set, until this is dropped. An error restores them with its (sub)transaction.
+pub(super) struct Temporary {
+    level: i32,
+}
+
+impl Temporary {
+    pub(super) fn new(settings: &[(&CStr, &str)]) -> Self {
+        // SAFETY: a GUC nest level of our own, closed in drop or by the abort of the (sub)transaction; NUL-terminated strings.
+        unsafe {
+            let level = pg_sys::NewGUCNestLevel();
+            for (name, value) in settings {
+                let value = CString::new(*value).expect("no NUL");
+                pg_sys::set_config_option(
+                    name.as_ptr(),
+                    value.as_ptr(),
+                    pg_sys::GucContext::PGC_USERSET,
+                    pg_sys::GucSource::PGC_S_SESSION,
+                    pg_sys::GucAction::GUC_ACTION_SAVE,
+                    true,
+                    0,
+                    false,
+                );
+            }
+            Self { level }
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // While an error unwinds, PostgreSQL closes the level with the (sub)transaction.
+        if !std::thread::panicking() {
+            // SAFETY: the level opened in new().
+            unsafe { pg_sys::AtEOXact_GUC(true, self.level) }
+        }
+    }
+}
+
 /// Sets the context for whoever the current role is; the caller has checked that it may.
 pub fn set_context(value: &str, is_local: bool) {
     let action = if is_local {

@@ -12,7 +12,8 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{call, role, xact};
+use super::vector::Sought;
+use super::{call, guc, role, xact};
 
 /// Whose rows are read.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +118,7 @@ const NONE: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 const SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 
 impl Scan {
-    fn open(relation: pg_sys::Oid, index: pg_sys::Oid, keys: i32) -> Self {
+    fn open(relation: pg_sys::Oid, index: pg_sys::Oid, keys: i32, orders: i32) -> Self {
         // SAFETY: the usual life of an index scan; what an error leaves behind belongs to PostgreSQL's resource owner. The active
         // snapshot outlives the call that reads: it is the calling statement's.
         unsafe {
@@ -125,9 +126,9 @@ impl Scan {
             let index = pg_sys::index_open(index, SHARE);
             let snapshot = pg_sys::GetActiveSnapshot();
             #[cfg(not(feature = "pg18"))]
-            let scan = pg_sys::index_beginscan(table, index, snapshot, keys, 0);
+            let scan = pg_sys::index_beginscan(table, index, snapshot, keys, orders);
             #[cfg(feature = "pg18")]
-            let scan = pg_sys::index_beginscan(table, index, snapshot, std::ptr::null_mut(), keys, 0);
+            let scan = pg_sys::index_beginscan(table, index, snapshot, std::ptr::null_mut(), keys, orders);
             Self {
                 table,
                 index,
@@ -226,7 +227,7 @@ pub fn each(relation: pg_sys::Oid, index: pg_sys::Oid, range: &Range<'_>, visit:
     let always_ask = xact::is_serializable();
     let mut values = [pg_sys::Datum::null(); MOST_COLUMNS];
     let mut nulls = [true; MOST_COLUMNS];
-    let mut scan = Scan::open(relation, index, count as i32);
+    let mut scan = Scan::open(relation, index, count as i32, 0);
     // SAFETY: an open scan of a B-tree, which returns its tuples when asked to; a tuple is good until the next is fetched.
     let columns = unsafe {
         (*scan.scan).xs_want_itup = true;
@@ -285,7 +286,7 @@ pub fn fetch(
     column: usize,
     visit: &mut dyn FnMut(usize, &[u8]),
 ) {
-    let mut scan = Scan::open(relation, index, 0);
+    let mut scan = Scan::open(relation, index, 0, 0);
     for (i, place) in places.into_iter().enumerate() {
         if i % PAUSE == 0 {
             pgrx::check_for_interrupts!();
@@ -313,6 +314,93 @@ pub fn fetch(
             visit(i, bytes);
             if varlena != stored {
                 pg_sys::pfree(varlena.cast());
+            }
+        }
+    }
+}
+
+/// A row of the table, valid inside the visitor of `nearest`. Columns count from 1.
+pub struct Found<'a> {
+    values: &'a [pg_sys::Datum],
+    pub place: Place,
+}
+
+impl Found<'_> {
+    /// A column that is a uuid, and declared NOT NULL.
+    pub fn uuid(&self, column: usize) -> u128 {
+        // SAFETY: a uuid's datum points to its 16 bytes.
+        unsafe { u128::from_be_bytes(*self.values[column - 1].cast_mut_ptr::<[u8; 16]>()) }
+    }
+
+    /// A column that is a text, and declared NOT NULL.
+    pub fn text(&self, column: usize) -> &str {
+        // SAFETY: a text's datum.
+        call::utf8(unsafe { varlena_bytes(self.values[column - 1]) })
+    }
+
+    /// Shows the bytes of a varlena that is declared NOT NULL, aligned as a detoasted one's are.
+    pub fn with_bytes<R>(&self, column: usize, read: impl FnOnce(&[u8]) -> R) -> R {
+        // SAFETY: a varlena's datum; what detoasting allocates is freed.
+        unsafe {
+            let stored = self.values[column - 1].cast_mut_ptr::<pg_sys::varlena>();
+            let varlena = pg_sys::pg_detoast_datum(stored);
+            let bytes = std::slice::from_raw_parts(
+                pgrx::vardata_any(varlena).cast::<u8>(),
+                pgrx::varsize_any_exhdr(varlena),
+            );
+            let answer = read(bytes);
+            if varlena != stored {
+                pg_sys::pfree(varlena.cast());
+            }
+            answer
+        }
+    }
+}
+
+/// Calls `visit` with the rows that an HNSW index of pgvector holds, about nearest first, until it returns false or the index
+/// has no more to give (`hnsw.max_scan_tuples`). `breadth` is how many it weighs at once (`hnsw.ef_search`). The rows are everybody's:
+/// the visitor keeps to its range.
+pub fn nearest(
+    relation: pg_sys::Oid,
+    index: pg_sys::Oid,
+    sought: &Sought,
+    breadth: usize,
+    visit: &mut dyn FnMut(&Found<'_>) -> bool,
+) {
+    // 1000 is the most that pgvector takes.
+    let breadth = breadth.clamp(1, 1000).to_string();
+    let mut scan = Scan::open(relation, index, 0, 1);
+    // SAFETY: the index orders by its first column and takes what it is compared with from the key, whose datum `sought` keeps; the slot
+    // holds a row until the next is fetched, all of whose columns are read out.
+    unsafe {
+        let _settings =
+            guc::Temporary::new(&[(c"hnsw.ef_search", &breadth), (c"hnsw.iterative_scan", "relaxed_order")]);
+        let mut order = pg_sys::ScanKeyData {
+            sk_attno: 1,
+            sk_strategy: 1,
+            sk_argument: sought.datum(),
+            ..Default::default()
+        };
+        pg_sys::index_rescan(scan.scan, std::ptr::null_mut(), 0, &mut order, 1);
+        let columns = (*(*scan.table).rd_att).natts;
+        let mut read = 0;
+        loop {
+            if read % PAUSE == 0 {
+                pgrx::check_for_interrupts!();
+            }
+            read += 1;
+            let place = pg_sys::index_getnext_tid(scan.scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if place.is_null() {
+                break;
+            }
+            let place = Place(*place);
+            if !scan.fetch() {
+                continue;
+            }
+            pg_sys::slot_getsomeattrs_int(scan.slot, columns);
+            let values = std::slice::from_raw_parts((*scan.slot).tts_values, columns as usize);
+            if !visit(&Found { values, place }) {
+                break;
             }
         }
     }

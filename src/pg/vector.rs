@@ -10,6 +10,8 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 };
 use pgrx::{FromDatum, pg_sys};
 
+use super::call::StaticText;
+
 /// A vector of the running call, detoasted.
 #[derive(Clone, Copy)]
 pub struct Vector<'a> {
@@ -33,6 +35,64 @@ pub fn numbers(bytes: &[u8]) -> Option<&[f32]> {
     // SAFETY: any four bytes are a float; what is not aligned is left out, and refused.
     let (before, numbers, after) = unsafe { rest.align_to::<f32>() };
     (before.is_empty() && after.is_empty() && numbers.len() == count).then_some(numbers)
+}
+
+/// How an index holds vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// vector
+    Whole,
+    /// halfvec: 16 bits per number.
+    Half,
+    /// bit: whether each number is above zero.
+    Binary,
+}
+
+/// A vector in the form that an index holds, to search it with.
+pub struct Sought(StaticText);
+
+impl Sought {
+    pub fn new(form: Form, numbers: &[f32]) -> Self {
+        let mut bytes = Vec::with_capacity(HEAD + 4 * numbers.len());
+        match form {
+            Form::Whole | Form::Half => {
+                bytes.extend((numbers.len() as u16).to_ne_bytes());
+                bytes.extend([0, 0]);
+                for number in numbers {
+                    match form {
+                        Form::Half => bytes.extend(half(*number).to_ne_bytes()),
+                        _ => bytes.extend(number.to_ne_bytes()),
+                    }
+                }
+            }
+            Form::Binary => {
+                bytes.extend((numbers.len() as i32).to_ne_bytes());
+                bytes.extend(numbers.chunks(8).map(|eight| {
+                    let bit = |(i, number): (usize, &f32)| u8::from(*number > 0.0) << (7 - i);
+                    eight.iter().enumerate().map(bit).sum::<u8>()
+                }));
+            }
+        }
+        Self(StaticText::from_bytes(&bytes))
+    }
+
+    pub(super) fn datum(&self) -> pg_sys::Datum {
+        self.0.datum()
+    }
+}
+
+/// A number in 16 bits (IEEE 754 binary16), cut toward zero; what is too great becomes the greatest.
+fn half(number: f32) -> u16 {
+    const GREATEST: u16 = 0x7bff;
+    let bits = number.to_bits();
+    let sign = ((bits >> 16) & 0x8000) as u16;
+    let (exponent, fraction) = (((bits >> 23) & 0xff) as i32 - 112, bits & 0x7f_ffff);
+    sign | match exponent {
+        31.. => GREATEST,
+        1..31 => ((exponent as u16) << 10) | (fraction >> 13) as u16,
+        -10..1 => ((fraction | 0x80_0000) >> (14 - exponent)) as u16,
+        _ => 0,
+    }
 }
 
 impl FromDatum for Vector<'_> {
@@ -141,6 +201,24 @@ pub fn array(vectors: &[Vector<'_>], element_type: pg_sys::Oid) -> (DatumWithOid
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_half_is_what_pgvector_reads() {
+        for (number, bits) in [
+            (0.0, 0),
+            (1.0, 0x3c00),
+            (-2.0, 0xc000),
+            (0.1, 0x2e66),
+            (65504.0, 0x7bff),
+            (1e30, 0x7bff),
+            (-1e30, 0xfbff),
+            (6.103_515_6e-5, 0x0400),
+            (5.960_464_5e-8, 0x0001),
+            (1e-9, 0),
+        ] {
+            assert_eq!(super::half(number), bits, "{number}");
+        }
+    }
+
     #[test]
     fn what_is_no_vector_is_refused() {
         let words: [u32; 3] = [2u32.to_le(), 1.0f32.to_bits(), (-2.5f32).to_bits()];

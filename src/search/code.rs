@@ -113,6 +113,10 @@ impl<'a> Query<'a> {
         self.vector.len()
     }
 
+    pub fn vector(&self) -> &'a [f32] {
+        self.vector
+    }
+
     /// The score of a vector of the same dimensions, greater is nearer: the cosine of the angle, the negative distance, the inner
     /// product. A vector without a direction is as near as one at a right angle.
     pub fn score(&self, vector: &[f32]) -> f64 {

@@ -8,6 +8,7 @@ mod document;
 mod embedding;
 mod filter;
 mod fusion;
+mod indexing;
 mod language;
 mod lexical;
 mod maintain;

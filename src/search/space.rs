@@ -16,6 +16,7 @@ use crate::error::{Error, Result, shown};
 use crate::hold;
 use crate::pg::catalog::{self, TableName};
 use crate::pg::spi::{self, Statement, unwrap, write_once};
+use crate::pg::vector::Form;
 use crate::pg::{lock, scan};
 use crate::vocabulary;
 
@@ -63,7 +64,6 @@ thread_local! {
 const LONGEST_NAME: usize = 100;
 /// The most that pgvector's vectors have.
 const MOST_DIMENSIONS: i32 = 16_000;
-const QUANTIZATIONS: [&str; 3] = ["none", "half", "binary"];
 
 /// A model's space, whose table this transaction has locked.
 #[derive(Clone, Debug)]
@@ -72,9 +72,34 @@ pub struct Space {
     /// Its table, in schema memory; needs no quotes.
     pub relation: String,
     pub table: pg_sys::Oid,
+    /// The index of the primary key.
     pub key: pg_sys::Oid,
+    /// The index of the codes of what is not in `near`.
+    pub codes: pg_sys::Oid,
+    /// Whose rows are in `near`.
+    pub large: pg_sys::Oid,
+    /// The HNSW index, and how it holds vectors; None where it takes no such vectors.
+    pub near: Option<(pg_sys::Oid, Form)>,
     pub dimensions: usize,
     pub distance: Distance,
+}
+
+/// The most dimensions that an HNSW index takes.
+fn most_indexed(form: Form) -> i32 {
+    match form {
+        Form::Whole => 2_000,
+        Form::Half => 4_000,
+        Form::Binary => MOST_DIMENSIONS,
+    }
+}
+
+fn form(quantization: &str) -> Option<Form> {
+    match quantization {
+        "none" => Some(Form::Whole),
+        "half" => Some(Form::Half),
+        "binary" => Some(Form::Binary),
+        _ => None,
+    }
 }
 
 /// What a space is used for.
@@ -90,6 +115,7 @@ struct Known {
     relation: String,
     dimensions: i32,
     distance: String,
+    quantization: String,
 }
 
 fn known(key: scan::Key<'_>) -> Vec<Known> {
@@ -97,6 +123,7 @@ fn known(key: scan::Key<'_>) -> Vec<Known> {
     const RELATION: usize = 2;
     const DIMENSIONS: usize = 3;
     const DISTANCE: usize = 4;
+    const QUANTIZATION: usize = 5;
     let mut spaces = Vec::new();
     if let Some(table) = SPACES.with(TableName::find) {
         scan::each(table.oid, table.indexes[0], key, |row| {
@@ -105,6 +132,7 @@ fn known(key: scan::Key<'_>) -> Vec<Known> {
                 relation: row.get(RELATION).unwrap_or_default(),
                 dimensions: row.get(DIMENSIONS).unwrap_or_default(),
                 distance: row.get(DISTANCE).unwrap_or_default(),
+                quantization: row.get(QUANTIZATION).unwrap_or_default(),
             });
             true
         });
@@ -127,6 +155,15 @@ fn unknown_model(model: &str) -> Error {
     )
 }
 
+/// The tables of the spaces that have an HNSW index, by their names.
+pub fn with_index() -> Vec<String> {
+    known(scan::Key::All)
+        .into_iter()
+        .map(|space| space.relation)
+        .filter(|relation| catalog::relation_named(&format!("{relation}_near")) != pg_sys::InvalidOid)
+        .collect()
+}
+
 impl Space {
     /// The model's space; of None the only one. 22023 where there is none, or several to choose from.
     pub fn find(model: Option<&str>, what_for: Use) -> Result<Self> {
@@ -142,8 +179,9 @@ impl Space {
             Use::Write => lock::relation(table, pg_sys::RowExclusiveLock),
         }
         let found = known_model(&model).ok_or_else(lost)?;
-        let key = catalog::relation_named(&format!("{}_pkey", found.relation));
-        if catalog::relation_named(&found.relation) != table || key == pg_sys::InvalidOid {
+        let index = |of: &str| catalog::relation_named(&format!("{}_{of}", found.relation));
+        let (key, codes, large, near) = (index("pkey"), index("codes"), index("large"), index("near"));
+        if catalog::relation_named(&found.relation) != table || [key, codes, large].contains(&pg_sys::InvalidOid) {
             return Err(Error::not_ready(
                 format!("the table of model {} is not there", shown(&model)),
                 "Try again. If it stays so, drop_embedding_space() and create_embedding_space() make it anew.",
@@ -152,6 +190,11 @@ impl Space {
         Ok(Self {
             table,
             key,
+            codes,
+            large,
+            near: form(&found.quantization)
+                .filter(|_| near != pg_sys::InvalidOid)
+                .map(|form| (near, form)),
             dimensions: found.dimensions as usize,
             distance: Distance::parse(&found.distance).expect("the table's CHECK"),
             relation: found.relation,
@@ -248,21 +291,21 @@ fn create_embedding_space(
         .into());
     }
     let distance = check::needed("distance", distance)?;
-    if Distance::parse(distance).is_none() {
+    let Some(metric) = Distance::parse(distance) else {
         return Err(Error::bad_argument(
             format!("distance {} is unknown", shown(distance)),
             "It is cosine, l2 or ip.",
         )
         .into());
-    }
+    };
     let quantization = check::needed("quantization", quantization)?;
-    if !QUANTIZATIONS.contains(&quantization) {
+    let Some(form) = form(quantization) else {
         return Err(Error::bad_argument(
             format!("quantization {} is unknown", shown(quantization)),
             "It is none, half or binary.",
         )
         .into());
-    }
+    };
     spi::run("LOCK TABLE memory.embedding_spaces IN SHARE ROW EXCLUSIVE MODE");
     if known_model(model).is_some() {
         return Err(Error::bad_argument(
@@ -271,7 +314,7 @@ fn create_embedding_space(
         )
         .into());
     }
-    make_table(model, dimensions);
+    make_table(model, dimensions, metric, form);
     let row = [
         model.into(),
         relation_for(model).into(),
@@ -284,21 +327,35 @@ fn create_embedding_space(
 }
 
 /// A table of its own, no member of the extension: dumped whole, and dropped with memory.embeddings if the extension goes.
-fn make_table(model: &str, dimensions: i32) {
+fn make_table(model: &str, dimensions: i32, metric: Distance, form: Form) {
     let relation = relation_for(model);
     let vectors = VECTOR_SCHEMA.with(|s| s.read(&[], |rows| unwrap(rows.first().get_one::<String>())));
     let vectors = vectors.expect("memory_ext requires vector");
     let literal = pgrx::spi::quote_literal(model);
     let comment = pgrx::spi::quote_literal(format!("The embeddings of model {model}."));
+    let near = if dimensions <= most_indexed(form) {
+        let (value, class) = near_of(&vectors, dimensions, metric, form);
+        format!(
+            "CREATE INDEX {relation}_near ON memory.{relation} USING hnsw (({value}) {class})
+                 WITH (m = 16, ef_construction = 100) WHERE indexed;
+             ALTER INDEX memory.{relation}_near ALTER COLUMN 1 SET STATISTICS 0"
+        )
+    } else {
+        format!("ALTER TABLE memory.{relation} ADD CONSTRAINT no_index CHECK (NOT indexed)")
+    };
     // A row of a common model stays whole on a page, so that reading its vector is reading the row.
     spi::run(&format!(
         "CREATE TABLE memory.{relation} (
              CONSTRAINT model CHECK (model = {literal}),
              CONSTRAINT dimensions CHECK ({vectors}.vector_dims(embedding) = {dimensions}),
-             PRIMARY KEY (tenant_id, user_id, node_id, vector_type) INCLUDE (code),
+             PRIMARY KEY (tenant_id, user_id, node_id, vector_type),
              FOREIGN KEY (tenant_id, user_id, node_id) REFERENCES memory.nodes ON DELETE CASCADE
          ) INHERITS (memory.embeddings) WITH (toast_tuple_target = 8160);
          ALTER TABLE memory.{relation} ALTER COLUMN model SET DEFAULT {literal};
+         CREATE INDEX {relation}_codes ON memory.{relation} (tenant_id, user_id, node_id, vector_type) INCLUDE (code)
+             WHERE NOT indexed;
+         CREATE INDEX {relation}_large ON memory.{relation} (tenant_id, user_id) WHERE indexed;
+         {near};
          COMMENT ON TABLE memory.{relation} IS {comment};
          REVOKE ALL ON TABLE memory.{relation} FROM PUBLIC"
     ));
@@ -321,6 +378,29 @@ fn make_table(model: &str, dimensions: i32) {
     });
     for (privileges, role) in grants {
         spi::run(&format!("GRANT {privileges} ON TABLE memory.{relation} TO {role}"));
+    }
+}
+
+/// What the HNSW index is over, and its operator class.
+fn near_of(vectors: &str, dimensions: i32, metric: Distance, form: Form) -> (String, String) {
+    let kind = match metric {
+        Distance::Cosine => "cosine",
+        Distance::L2 => "l2",
+        Distance::Ip => "ip",
+    };
+    match form {
+        Form::Whole => (
+            format!("embedding::{vectors}.vector({dimensions})"),
+            format!("{vectors}.vector_{kind}_ops"),
+        ),
+        Form::Half => (
+            format!("embedding::{vectors}.halfvec({dimensions})"),
+            format!("{vectors}.halfvec_{kind}_ops"),
+        ),
+        Form::Binary => (
+            format!("{vectors}.binary_quantize(embedding)::bit({dimensions})"),
+            format!("{vectors}.bit_hamming_ops"),
+        ),
     }
 }
 
@@ -357,7 +437,7 @@ mod tests {
                 name.bytes()
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
             );
-            assert!(name.len() + "_pkey".len() < 64, "{name}");
+            assert!(name.len() + "_codes".len() < 64, "{name}");
         }
         assert_ne!(relation_for("a-b"), relation_for("a_b"));
         assert_ne!(relation_for(&"x".repeat(30)), relation_for(&"x".repeat(31)));

@@ -1,12 +1,17 @@
 //! The vector leg of a search: of all nodes in the scope that pass the filter, the nearest.
 //!
-//! Small scopes are read whole, exactly. A user's vectors lie together in the index of the space's primary key, in eight bits per
-//! dimension (`code`): one pass over them bounds every score, then the nodes are asked whether they pass and the vectors of those that do are
-//! read in full, best bounds first, until no other can be nearer (`nearest`). The answer is that of reading all vectors in full.
+//! Small scopes are read whole, exactly. A user's vectors lie together in an index of the space, in eight bits per dimension (`code`):
+//! one pass over them bounds every score, then the nodes are asked whether they pass and the vectors of those that do are read in full, best
+//! bounds first, until no other can be nearer (`nearest`). The answer is that of reading all vectors in full.
 //!
-//! The pass reads beyond row-level security (see `pg::range`): for the tenant and users that `context::subject` let through, who may SELECT
-//! from the space. It only orders: whatever is in the answer has passed a `Filter`, which reads the nodes as the caller.
+//! Of a user with many vectors, those that index_embeddings() has moved are in an HNSW index instead, one for the space. It gives the
+//! about nearest of them, some more than are asked for, and these join what was read; where too few pass the filter it gives more, and in the end
+//! all of the scope's are read. So what is moved is a matter of speed, and of recall, never of whether a row is seen.
+//!
+//! Both read beyond row-level security (see `pg::range`): for the tenant and users that `context::subject` let through, who may SELECT
+//! from the space. They only order: whatever is in the answer has passed a `Filter`, which reads the nodes as the caller.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
@@ -22,16 +27,22 @@ use crate::context::{self, Reach};
 use crate::error::{Error, Result, shown};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::range::{self, Place, Range};
-use crate::pg::vector::{Vector, numbers};
+use crate::pg::vector::{Form, Sought, Vector, numbers};
 
-/// The columns of the key's index.
+/// The columns of the index of codes, and of that of the key.
 const USER: usize = 1;
 const NODE: usize = 2;
 const CODE: usize = 4;
-/// The column of the vector in a space's table, counted from 1.
-const EMBEDDING: usize = 6;
+/// Columns of a space's table, counted from 1.
+mod column {
+    pub const TENANT: usize = 1;
+    pub const USER: usize = 2;
+    pub const NODE: usize = 3;
+    pub const EMBEDDING: usize = 6;
+}
 
-/// The nodes of a scope, each with its vectors, one to four of them, by numbers in the order of their keys.
+/// Nodes of a scope, each with its vectors, one to four of them, by numbers in the order of their keys; those that an HNSW index gave
+/// come after the others.
 #[derive(Default)]
 struct Candidates {
     users: Vec<Rc<str>>,
@@ -40,42 +51,98 @@ struct Candidates {
     places: Vec<Place>,
     /// What a node's best score does not exceed.
     most: Vec<f64>,
+    /// Vectors of nodes that were there already.
+    more: HashMap<usize, Vec<Place>>,
 }
 
 impl Candidates {
-    fn read(space: &Space, filter: &Filter<'_>, query: &Query<'_>) -> Self {
-        let scope = filter.scope();
-        let range = Range {
-            tenant: scope.tenant,
-            users: scope.users(),
-            third: None,
-        };
+    /// What an index of keys holds of the range; where it has codes, with their bounds.
+    fn read(space: &Space, index: pg_sys::Oid, range: &Range<'_>, query: &Query<'_>) -> Self {
+        let has_codes = index == space.codes;
         let mut found = Self::default();
-        range::each(space.table, space.key, &range, &mut |entry| {
-            let user = entry.text(USER);
-            if found.users.last().is_none_or(|last| **last != *user) {
-                found.users.push(user.into());
-            }
-            let user = found.users.len() as u32 - 1;
+        range::each(space.table, index, range, &mut |entry| {
+            let code = if has_codes { entry.bytes(CODE) } else { None };
+            let most = code.and_then(|code| query.most(code)).unwrap_or(f64::INFINITY);
+            let user = found.user(entry.text(USER));
             let node = entry.uuid(NODE);
-            let most = entry
-                .bytes(CODE)
-                .and_then(|code| query.most(code))
-                .unwrap_or(f64::INFINITY);
             match found.nodes.last() {
                 Some(&(of, last, _)) if of == user && last == node => {
                     let best = found.most.last_mut().expect("one per node");
                     *best = best.max(most);
+                    found.places.push(entry.place);
                 }
-                _ => {
-                    found.nodes.push((user, node, found.places.len() as u32));
-                    found.most.push(most);
-                }
+                _ => found.push(user, node, most, entry.place),
             }
-            found.places.push(entry.place);
             true
         });
         found
+    }
+
+    fn user(&mut self, user: &str) -> u32 {
+        if self.users.last().is_none_or(|last| **last != *user) {
+            self.users.push(user.into());
+        }
+        self.users.len() as u32 - 1
+    }
+
+    fn push(&mut self, user: u32, node: u128, most: f64, place: Place) {
+        self.nodes.push((user, node, self.places.len() as u32));
+        self.most.push(most);
+        self.places.push(place);
+    }
+
+    /// Adds what the HNSW index has of the range, about nearest first, `wanted` vectors at most; gives whether it has more.
+    fn add_near(
+        &mut self,
+        space: &Space,
+        near: (pg_sys::Oid, Form),
+        range: &Range<'_>,
+        query: &Query<'_>,
+        wanted: usize,
+    ) -> bool {
+        let mut known: HashMap<(Rc<str>, u128), usize> = HashMap::new();
+        let (low, high) = range.users;
+        // Those that were read are found among these by search, as they are in order.
+        let read = self.nodes.len();
+        let mut taken = 0;
+        let (index, form) = near;
+        let sought = Sought::new(form, query.vector());
+        range::nearest(space.table, index, &sought, wanted, &mut |row| {
+            let user = row.text(column::USER);
+            if row.uuid(column::TENANT) != u128::from_be_bytes(range.tenant) || user < low || user > high {
+                return true;
+            }
+            let node = row.uuid(column::NODE);
+            let score = row.with_bytes(column::EMBEDDING, |bytes| {
+                numbers(bytes).map(|numbers| query.score(numbers))
+            });
+            let score = score.unwrap_or(f64::INFINITY);
+            let key = (Rc::<str>::from(user), node);
+            let before = known.get(&key).copied().or_else(|| self.position(&key.0, node, read));
+            let candidate = match before {
+                Some(candidate) => {
+                    self.most[candidate] = self.most[candidate].max(score);
+                    self.more.entry(candidate).or_default().push(row.place);
+                    candidate
+                }
+                None => {
+                    let user = self.user(user);
+                    self.push(user, node, score, row.place);
+                    self.nodes.len() - 1
+                }
+            };
+            known.insert(key, candidate);
+            taken += 1;
+            taken < wanted
+        });
+        taken == wanted
+    }
+
+    /// The place of a node among the first `read`.
+    fn position(&self, user: &str, node: u128, read: usize) -> Option<usize> {
+        self.nodes[..read]
+            .binary_search_by(|&(of, other, _)| self.users[of as usize].as_ref().cmp(user).then(other.cmp(&node)))
+            .ok()
     }
 
     fn key(&self, candidate: usize) -> Key<'_> {
@@ -87,13 +154,12 @@ impl Candidates {
     }
 
     /// Where the vectors of a node are.
-    fn places(&self, candidate: usize) -> &[Place] {
+    fn places(&self, candidate: usize) -> impl Iterator<Item = Place> {
         let start = self.nodes[candidate].2 as usize;
-        let end = self
-            .nodes
-            .get(candidate + 1)
-            .map_or(self.places.len(), |next| next.2 as usize);
-        &self.places[start..end]
+        let next = self.nodes.get(candidate + 1);
+        let end = next.map_or(self.places.len(), |next| next.2 as usize);
+        let more = self.more.get(&candidate).map_or(&[][..], Vec::as_slice);
+        self.places[start..end].iter().chain(more).copied()
     }
 }
 
@@ -114,14 +180,14 @@ impl Source for Rows<'_> {
         for (i, &candidate) in asked.iter().enumerate().filter(|&(i, _)| passes[i]) {
             for place in self.candidates.places(candidate) {
                 of.push(i);
-                places.push(*place);
+                places.push(place);
             }
         }
         range::fetch(
             self.space.table,
             self.space.key,
             places,
-            EMBEDDING,
+            column::EMBEDDING,
             &mut |row, bytes| {
                 let score = numbers(bytes)
                     .filter(|numbers| numbers.len() == self.query.dimensions())
@@ -148,14 +214,45 @@ pub fn leg(filter: &Filter<'_>, space: &Space, query: &[f32], pool: usize) -> Re
         ));
     }
     let query = Query::new(space.distance, query);
-    let candidates = Candidates::read(space, filter, &query);
-    let mut rows = Rows {
-        space,
-        filter,
-        query: &query,
-        candidates: &candidates,
+    let scope = filter.scope();
+    let range = Range {
+        tenant: scope.tenant,
+        users: scope.users(),
+        third: None,
     };
-    let mut hits: Vec<Hit> = nearest(&candidates.most, pool, &mut rows)
+    let best = |candidates: &Candidates| {
+        let mut rows = Rows {
+            space,
+            filter,
+            query: &query,
+            candidates,
+        };
+        nearest(&candidates.most, pool, &mut rows)
+    };
+    let mut candidates = Candidates::read(space, space.codes, &range, &query);
+    let mut found;
+    match space.near.filter(|_| is_large(space, &range)) {
+        None => found = best(&candidates),
+        Some(near) => {
+            let mut wanted = LEAST_NEAR.max(pool.saturating_mul(3));
+            loop {
+                let more = candidates.add_near(space, near, &range, &query, wanted);
+                found = best(&candidates);
+                if found.len() >= pool {
+                    break;
+                }
+                if !more || wanted > MOST_NEAR {
+                    // Hardly anything passes: all are asked, as of a small scope.
+                    candidates = Candidates::read(space, space.key, &range, &query);
+                    found = best(&candidates);
+                    break;
+                }
+                wanted *= 4;
+                candidates = Candidates::read(space, space.codes, &range, &query);
+            }
+        }
+    }
+    let mut hits: Vec<Hit> = found
         .into_iter()
         .map(|(candidate, score)| {
             let (user, node, _) = candidates.nodes[candidate];
@@ -171,6 +268,20 @@ pub fn leg(filter: &Filter<'_>, space: &Space, query: &[f32], pool: usize) -> Re
         b.score.total_cmp(&a.score).then_with(ties)
     });
     Ok(hits)
+}
+
+/// How many vectors an HNSW index is asked for first, and after how many it is given up.
+const LEAST_NEAR: usize = 80;
+const MOST_NEAR: usize = 3_000;
+
+/// Whether somebody's vectors of the range are in the HNSW index.
+fn is_large(space: &Space, range: &Range<'_>) -> bool {
+    let mut found = false;
+    range::each(space.table, space.large, range, &mut |_| {
+        found = true;
+        false
+    });
+    found
 }
 
 #[pg_extern(sql = false)]
