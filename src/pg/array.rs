@@ -3,6 +3,8 @@
 use pgrx::datum::{Datum, DatumWithOid};
 use pgrx::pg_sys;
 
+use super::range::Place;
+
 /// A text[] as PostgreSQL reads it from text: for arrays of arrays, which SQL has only in one length.
 pub fn text_literal(texts: &[String]) -> String {
     let mut literal = String::with_capacity(2 + texts.iter().map(|text| text.len() + 3).sum::<usize>());
@@ -38,6 +40,28 @@ pub fn uuids(ids: &[u128]) -> DatumWithOid<'static> {
         );
         let datum = std::mem::transmute::<pg_sys::Datum, Datum<'static>>(pg_sys::Datum::from(array));
         DatumWithOid::new_from_datum(Some(datum), pg_sys::UUIDARRAYOID)
+    }
+}
+
+/// A tid[] of places in a table; `places` holds them until the array is made.
+pub fn places(places: &[Place]) -> DatumWithOid<'static> {
+    let mut datums: Vec<pg_sys::Datum> = places
+        .iter()
+        .map(|place| pg_sys::Datum::from(&raw const place.0))
+        .collect();
+    // SAFETY: as many datums as said, each pointing to a tid, which construct_array copies: it has length 6, is passed by reference
+    // and aligned to two bytes.
+    unsafe {
+        let array = pg_sys::construct_array(
+            datums.as_mut_ptr(),
+            datums.len() as i32,
+            pg_sys::TIDOID,
+            size_of::<pg_sys::ItemPointerData>() as i32,
+            false,
+            b's' as std::ffi::c_char,
+        );
+        let datum = std::mem::transmute::<pg_sys::Datum, Datum<'static>>(pg_sys::Datum::from(array));
+        DatumWithOid::new_from_datum(Some(datum), pg_sys::TIDARRAYOID)
     }
 }
 

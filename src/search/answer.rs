@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone, Uuid};
+use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone};
 use pgrx::pg_sys;
 
-use super::filter::{Asked, Filter, Hit, Key};
+use super::filter::{Asked, Filter, Hit, Key, nodes_at};
 use super::fusion::{self, Leg, best_first};
 use super::space::{Space, Use};
 use super::{lexical, near, vector, widen};
@@ -14,7 +14,6 @@ use crate::check;
 use crate::config;
 use crate::context::{self, Reach};
 use crate::error::{Error, Result};
-use crate::pg::array;
 use crate::pg::call::Call;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::rows::Query;
@@ -142,20 +141,19 @@ impl Candidates {
 thread_local! {
     static ROWS: Query = const {
         Query::new(
-            "SELECT c.node_id, c.score, c.text_rank, c.text_score, c.vector_rank, c.vector_score, c.graph_depth, n.summary, n.content
-             FROM unnest($4, $5, $6, $7, $8, $9, $10, $11) WITH ORDINALITY
-                 AS c (user_id, node_id, score, text_rank, text_score, vector_rank, vector_score, graph_depth, place)
-             JOIN (
-                 SELECT n.user_id, n.node_id, n.summary, n.content FROM memory.nodes AS n
-                 WHERE n.tenant_id = $1 AND n.user_id BETWEEN $2 AND $3 AND n.node_id = ANY ($5) OFFSET 0
-             ) AS n ON n.user_id = c.user_id AND n.node_id = c.node_id
-             ORDER BY c.place",
+            concat!(
+                "SELECT n.node_id, f.score, f.text_rank, f.text_score, f.vector_rank, f.vector_score, f.graph_depth, n.summary, n.content
+                 FROM unnest($5, $6, $7, $8, $9, $10) WITH ORDINALITY
+                     AS f (score, text_rank, text_score, vector_rank, vector_score, graph_depth, number)
+                 JOIN (SELECT c.number, n.node_id, n.summary, n.content FROM",
+                nodes_at!("n.node_id, n.summary, n.content", ""),
+                ") AS n ON n.number = f.number ORDER BY f.number"
+            ),
             &[
                 pg_sys::UUIDOID,
                 pg_sys::TEXTOID,
                 pg_sys::TEXTOID,
-                pg_sys::TEXTARRAYOID,
-                pg_sys::UUIDARRAYOID,
+                pg_sys::TIDARRAYOID,
                 pg_sys::FLOAT8ARRAYOID,
                 pg_sys::INT4ARRAYOID,
                 pg_sys::FLOAT8ARRAYOID,
@@ -219,6 +217,12 @@ fn search_for(call: Call) -> Result<pg_sys::Datum> {
     .map(|(ranked, weight)| Leg { ranked, weight });
     let hits = fusion::fuse(&legs, config::SEARCH_RRF_K.get());
     let answer = shape_answer(&filter, &users, hits, &shape);
+    let keys: Vec<Key<'_>> = answer.iter().map(|row| users.key(row.0)).collect();
+    let places = filter.find(&keys);
+    // All are there: they passed the filter in this statement.
+    let answer: Vec<(Item, f64, u32)> = (1..=places.len())
+        .map(|number| answer[places.key(number as i64)])
+        .collect();
 
     let column = |of: fn(&Found) -> Option<(i32, f64)>| -> (Vec<Option<i32>>, Vec<Option<f64>>) {
         let found = |row: &(Item, f64, u32)| known.get(&row.0).and_then(of).unzip();
@@ -228,17 +232,7 @@ fn search_for(call: Call) -> Result<pg_sys::Datum> {
     let (vector_ranks, vector_scores) = column(|found| found.vector);
     // A neighbour is no hit and was not reached along relationships.
     let depth = |(item, _, steps): &(Item, f64, u32)| (*steps > 0 || known.contains_key(item)).then_some(*steps as i32);
-    let (low, high) = scope.users();
-    let arguments: [DatumWithOid<'_>; 11] = [
-        Uuid::from_bytes(scope.tenant).into(),
-        low.into(),
-        high.into(),
-        answer
-            .iter()
-            .map(|row| users.name(row.0.user))
-            .collect::<Vec<&str>>()
-            .into(),
-        array::uuids(&answer.iter().map(|row| row.0.node).collect::<Vec<u128>>()),
+    let columns: [DatumWithOid<'_>; 6] = [
         answer.iter().map(|row| row.1).collect::<Vec<f64>>().into(),
         text_ranks.into(),
         text_scores.into(),
@@ -246,6 +240,7 @@ fn search_for(call: Call) -> Result<pg_sys::Datum> {
         vector_scores.into(),
         answer.iter().map(depth).collect::<Vec<Option<i32>>>().into(),
     ];
+    let arguments: Vec<DatumWithOid<'_>> = places.arguments(&scope).into_iter().chain(columns).collect();
     Ok(ROWS.with(|rows| rows_out::answer_kept(call, rows, &arguments)))
 }
 

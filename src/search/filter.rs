@@ -4,7 +4,6 @@
 //!
 //! The nodes are read under row-level security, with the caller's privileges: what does not pass here is not in the answer.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid};
@@ -14,25 +13,47 @@ use crate::check;
 use crate::context::Subject;
 use crate::error::{Error, Result, shown};
 use crate::graph;
+use crate::pg::catalog::TableName;
 use crate::pg::jsonb::Jsonb;
+use crate::pg::range::{self, Place};
 use crate::pg::rows::Query;
 use crate::pg::{array, time};
 
+/// The nodes `n` that stand at the places $4, and their numbers `c.number`, in the scope $1 to $3: the end of a statement's FROM. By places, so
+/// that no plan reads more than these, whatever statistics there are.
+macro_rules! nodes_at {
+    ($columns:literal, $conditions:literal) => {
+        concat!(
+            " unnest($4) WITH ORDINALITY AS c (place, number) CROSS JOIN LATERAL (SELECT ",
+            $columns,
+            " FROM memory.nodes AS n
+              WHERE n.ctid = c.place AND n.tenant_id = $1 AND n.user_id BETWEEN $2 AND $3 ",
+            $conditions,
+            " OFFSET 0) AS n "
+        )
+    };
+}
+pub(super) use nodes_at;
+
 thread_local! {
-    // By an array, not node by node: where the planner knows nothing of the table yet it may read all nodes of the user, but once.
+    static NODES: TableName = const { TableName::new(c"nodes", [c"nodes_pkey", c"nodes_pkey"]) };
     static PASSING: Query = const {
         Query::new(
-            "SELECT n.node_id, n.user_id FROM memory.nodes AS n
-             WHERE n.tenant_id = $1 AND n.user_id BETWEEN $2 AND $3 AND n.node_id = ANY ($4)
-                 AND n.valid_from <= $5 AND (n.valid_to IS NULL OR n.valid_to > $5)
-                 AND (n.expires_at IS NULL OR n.expires_at > $5)
-                 AND ($6 IS NULL OR n.context_type = ANY ($6)) AND ($7 IS NULL OR n.tags @> $7)
-                 AND ($8 IS NULL OR n.tier = ANY ($8)) AND ($9 IS NULL OR n.content @> $9)",
+            concat!(
+                "SELECT c.number FROM",
+                nodes_at!(
+                    "",
+                    "AND n.valid_from <= $5 AND (n.valid_to IS NULL OR n.valid_to > $5)
+                     AND (n.expires_at IS NULL OR n.expires_at > $5)
+                     AND ($6 IS NULL OR n.context_type = ANY ($6)) AND ($7 IS NULL OR n.tags @> $7)
+                     AND ($8 IS NULL OR n.tier = ANY ($8)) AND ($9 IS NULL OR n.content @> $9)"
+                )
+            ),
             &[
                 pg_sys::UUIDOID,
                 pg_sys::TEXTOID,
                 pg_sys::TEXTOID,
-                pg_sys::UUIDARRAYOID,
+                pg_sys::TIDARRAYOID,
                 pg_sys::TIMESTAMPTZOID,
                 pg_sys::TEXTARRAYOID,
                 pg_sys::TEXTARRAYOID,
@@ -41,6 +62,31 @@ thread_local! {
             ],
         )
     };
+}
+
+/// Where nodes stand, for a statement with `nodes_at!`.
+pub struct Found {
+    /// By the numbers that the statement gives, from 1: which of the keys that were asked for.
+    keys: Vec<usize>,
+    places: Vec<Place>,
+}
+
+impl Found {
+    /// The place among the keys of what the statement gives this number.
+    pub fn key(&self, number: i64) -> usize {
+        self.keys[number as usize - 1]
+    }
+
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The first parameters of the statement.
+    pub fn arguments<'a>(&self, scope: &'a Subject) -> [DatumWithOid<'a>; 4] {
+        let (low, high) = scope.users();
+        let tenant = Uuid::from_bytes(scope.tenant);
+        [tenant.into(), low.into(), high.into(), array::places(&self.places)]
+    }
 }
 
 /// What a caller asks of nodes, as `memory.search` has its arguments; None asks nothing.
@@ -116,40 +162,34 @@ impl<'a> Filter<'a> {
         self.as_of
     }
 
-    /// Whether each of the nodes passes; what is not there does not. One statement, some 2 µs per node.
+    /// Where the nodes stand, for a statement that reads them as the caller; what is not in the scope is left out.
+    pub fn find(&self, keys: &[Key<'_>]) -> Found {
+        let (low, high) = self.scope.users();
+        let found = NODES.with(TableName::find).map_or_else(Vec::new, |table| {
+            let keys = keys.iter().map(|key| (key.user, key.node));
+            range::find(table.oid, table.indexes[0], self.scope.tenant, keys)
+        });
+        let inside = |(key, _): &(usize, Place)| (low..=high).contains(&keys[*key].user);
+        let (keys, places) = found.into_iter().filter(inside).unzip();
+        Found { keys, places }
+    }
+
+    /// Whether each of the nodes passes; what is not there does not. One statement, some 3 µs per node.
     pub fn passing(&self, keys: &[Key<'_>]) -> Vec<bool> {
         let mut passes = vec![false; keys.len()];
         if keys.is_empty() {
             return passes;
         }
-        let (low, high) = self.scope.users();
-        let nodes: Vec<u128> = keys.iter().map(|key| key.node).collect();
-        let arguments: [DatumWithOid<'_>; 9] = [
-            Uuid::from_bytes(self.scope.tenant).into(),
-            low.into(),
-            high.into(),
-            array::uuids(&nodes),
+        let found = self.find(keys);
+        let conditions: [DatumWithOid<'_>; 5] = [
             self.as_of.into(),
             self.context_types.clone().into(),
             self.tags.clone().into(),
             self.tiers.clone().into(),
             self.content.into(),
         ];
-        // In one user's scope an id says whose it is.
-        let owner = |user| if low == high { "" } else { user };
-        let places: HashMap<(u128, &str), usize> = keys
-            .iter()
-            .enumerate()
-            .map(|(place, key)| ((key.node, owner(key.user)), place))
-            .collect();
-        PASSING.with(|query| {
-            query.each(&arguments, &mut |row| {
-                let user = if low == high { "" } else { row.text(1) };
-                if let Some(place) = places.get(&(row.uuid(0), user)) {
-                    passes[*place] = true;
-                }
-            });
-        });
+        let arguments: Vec<DatumWithOid<'_>> = found.arguments(self.scope).into_iter().chain(conditions).collect();
+        PASSING.with(|query| query.each(&arguments, &mut |row| passes[found.key(row.bigint(0))] = true));
         passes
     }
 

@@ -8,19 +8,17 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use pgrx::datum::{DatumWithOid, Uuid};
 use pgrx::pg_sys;
 
 use super::bm25::{Constants, Document, Index, Phrases, Places, Scored, Terms};
 use super::document::{Part, Text};
-use super::filter::{Filter, Hit, Key};
+use super::filter::{Filter, Hit, Key, nodes_at};
 use super::language::Language;
 use super::maintain::{add_content, pause};
 use super::query::Query;
 use super::text::Term;
 use crate::config;
 use crate::error::{Error, Result};
-use crate::pg::array;
 use crate::pg::catalog::{Table, TableName};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::range::{self, Range};
@@ -39,13 +37,11 @@ thread_local! {
         const { TableName::new(c"search_documents", [c"search_documents_pkey", c"search_documents_pkey"]) };
     static TEXT: Statement = const {
         Statement::new(
-            "SELECT c.place, n.summary, n.content, n.tags
-             FROM unnest($4, $5) WITH ORDINALITY AS c (user_id, node_id, place)
-             JOIN (
-                 SELECT n.user_id, n.node_id, n.summary, n.content, n.tags FROM memory.nodes AS n
-                 WHERE n.tenant_id = $1 AND n.user_id BETWEEN $2 AND $3 AND n.node_id = ANY ($5) OFFSET 0
-             ) AS n ON n.user_id = c.user_id AND n.node_id = c.node_id",
-            &[pg_sys::UUIDOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TEXTARRAYOID, pg_sys::UUIDARRAYOID],
+            concat!(
+                "SELECT c.number, n.summary, n.content, n.tags FROM",
+                nodes_at!("n.summary, n.content, n.tags", "")
+            ),
+            &[pg_sys::UUIDOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIDARRAYOID],
         )
     };
 }
@@ -153,26 +149,19 @@ impl Phrases for Texts<'_> {
             .flatten()
             .flat_map(|(_, alternatives)| alternatives.iter().copied())
             .collect();
-        let scope = self.filter.scope();
-        let (low, high) = scope.users();
         let mut held = vec![0; documents.len()];
         for (chunk, held) in documents.chunks(TEXTS).zip(held.chunks_mut(TEXTS)) {
-            let users: Vec<&str> = chunk
-                .iter()
-                .map(|document| &*self.users[document.user as usize])
-                .collect();
-            let nodes: Vec<u128> = chunk.iter().map(|document| document.node).collect();
-            let arguments: [DatumWithOid<'_>; 5] = [
-                Uuid::from_bytes(scope.tenant).into(),
-                low.into(),
-                high.into(),
-                users.into(),
-                array::uuids(&nodes),
-            ];
+            let key = |document: &Document| Key {
+                user: &self.users[document.user as usize],
+                node: document.node,
+            };
+            let keys: Vec<Key<'_>> = chunk.iter().map(key).collect();
+            let found = self.filter.find(&keys);
+            let arguments = found.arguments(self.filter.scope());
             TEXT.with(|statement| {
                 statement.read(&arguments, |rows| {
                     for row in rows {
-                        let place = unwrap(row.get::<i64>(1)).expect("WITH ORDINALITY") as usize - 1;
+                        let place = found.key(unwrap(row.get::<i64>(1)).expect("WITH ORDINALITY"));
                         let summary: Option<String> = unwrap(row.get(2));
                         let mut text = Text::new(summary.map(Cow::Owned));
                         if let Some(content) = unwrap(row.get::<Jsonb<'_>>(3)) {

@@ -5,15 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use pgrx::datum::{DatumWithOid, Uuid};
 use pgrx::pg_sys;
 
 use super::answer::{Item, Users};
-use super::filter::Filter;
+use super::filter::{Filter, nodes_at};
 use super::widen::{Near, Relations};
 use crate::context::Subject;
 use crate::graph;
-use crate::pg::array;
 use crate::pg::catalog::TableName;
 use crate::pg::range::{self, Range};
 use crate::pg::rows::{Query, Row};
@@ -22,9 +20,11 @@ thread_local! {
     static NODES: TableName = const { TableName::new(c"nodes", [c"nodes_session_idx", c"nodes_pkey"]) };
     static ABOUT: Query = const {
         Query::new(
-            "SELECT n.node_id, n.user_id, coalesce(n.session_id, ''), n.valid_from FROM memory.nodes AS n
-             WHERE n.tenant_id = $1 AND n.user_id BETWEEN $2 AND $3 AND n.node_id = ANY ($4)",
-            &[pg_sys::UUIDOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::UUIDARRAYOID],
+            concat!(
+                "SELECT c.number, n.session_id, n.valid_from FROM",
+                nodes_at!("coalesce(n.session_id, '') AS session_id, n.valid_from", "")
+            ),
+            &[pg_sys::UUIDOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIDARRAYOID],
         )
     };
 }
@@ -35,26 +35,11 @@ const NODE: usize = 4;
 /// Reads the nodes of the items: calls `visit` with an item's place, its session ('' for none) and since when it holds, in microseconds
 /// since 2000.
 fn about(filter: &Filter<'_>, items: &[Item], users: &Users, visit: &mut dyn FnMut(usize, &str, i64)) {
-    let scope = filter.scope();
-    let (low, high) = scope.users();
-    let nodes: Vec<u128> = items.iter().map(|item| item.node).collect();
-    let arguments: [DatumWithOid<'_>; 4] = [
-        Uuid::from_bytes(scope.tenant).into(),
-        low.into(),
-        high.into(),
-        array::uuids(&nodes),
-    ];
-    let places: HashMap<(u128, &str), usize> = items
-        .iter()
-        .enumerate()
-        .map(|(place, item)| ((item.node, users.name(item.user)), place))
-        .collect();
-    let mut row = |row: &Row<'_>| {
-        if let Some(place) = places.get(&(row.uuid(0), row.text(1))) {
-            // A timestamp is its microseconds.
-            visit(*place, row.text(2), row.bigint(3));
-        }
-    };
+    let keys: Vec<_> = items.iter().map(|item| users.key(*item)).collect();
+    let found = filter.find(&keys);
+    let arguments = found.arguments(filter.scope());
+    // A timestamp is its microseconds.
+    let mut row = |row: &Row<'_>| visit(found.key(row.bigint(0)), row.text(1), row.bigint(2));
     ABOUT.with(|query| query.each(&arguments, &mut row));
 }
 

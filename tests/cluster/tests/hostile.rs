@@ -165,6 +165,8 @@ fn argument(random: &mut Random, name: &str, kind: &str) -> String {
         "from_node_id" | "to_node_id" => "'00000000-0000-7000-8000-0000000000a1'",
         "model" => "'m'",
         "embedding" => "'[3,2,1]'",
+        "query" => "'own marker -x \"own own\" -\"marker of\"'",
+        "expand_depth" | "neighbours" => "2",
         "embeddings" => "'{\"[3,2,1]\",\"[1,2,1]\",\"[1,1,1]\"}'",
         "tenant" | "user_id" => "NULL",
         "payload" | "metadata" | "preferences" => "'{\"a\": 1}'",
@@ -247,10 +249,11 @@ fn argument(random: &mut Random, name: &str, kind: &str) -> String {
         ],
         "regrole" => &["NULL", "'hostile_app'", "0", "4294967295"],
         "regclass" => &["NULL", "'memory.nodes'", "0", "4294967295"],
+        "regconfig" => &["NULL", "'german'", "0", "4294967295"],
         _ => &["NULL"],
     };
     let value = random.of(choices);
-    if kind == "regrole" || kind == "regclass" {
+    if ["regrole", "regclass", "regconfig"].contains(&kind) {
         return format!(
             "{value}::{}{kind}",
             if value.starts_with(|c: char| c.is_ascii_digit()) {
