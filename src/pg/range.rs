@@ -288,7 +288,7 @@ pub fn find<'a>(
 ) -> Vec<(usize, Place)> {
     const KEYS: usize = 3;
     let mut found = Vec::new();
-    let scan = Scan::open(relation, index, KEYS as i32);
+    let scan = Scan::open(relation, index, KEYS as i32, 0);
     let mut scan_keys = [pg_sys::ScanKeyData::default(); KEYS];
     let mut last: Option<(&str, pg_sys::Datum)> = None;
     for (i, (user, id)) in keys.into_iter().enumerate() {
