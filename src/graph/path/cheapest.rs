@@ -277,7 +277,7 @@ fn decide<G: Graph>(
                 kind: link.kind,
             }));
         }
-        if next.len() > 4 * MOST_EDGES {
+        if labels.len() > MOST_EDGES || next.len() > 4 * MOST_EDGES {
             return Err(TooMany);
         }
     }

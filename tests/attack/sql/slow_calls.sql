@@ -31,4 +31,41 @@ EXCEPTION WHEN query_canceled THEN
     END IF;
 END
 $$;
+SET statement_timeout = '60s';
+-- paths: many ways that cost more and take fewer steps, of which none may be left out; ranks: a walk that hardly ever starts again
+BEGIN;
+SELECT FROM memory.set_security_context('attack-a', 'alice');
+CREATE FUNCTION pg_temp.rung(i int) RETURNS uuid LANGUAGE sql AS $$SELECT lpad(i::text, 32, '0')::uuid$$;
+INSERT INTO memory.nodes (tenant_id, user_id, node_id, content, context_type)
+SELECT memory.current_tenant_id(), 'alice', pg_temp.rung(i), '{}', 'tool_output' FROM generate_series(0, 3000) AS i;
+INSERT INTO memory.relationships (tenant_id, user_id, from_node_id, to_node_id, relationship_type, strength)
+SELECT memory.current_tenant_id(), 'alice', pg_temp.rung(i), pg_temp.rung(i + step), 'led_to', CASE step WHEN 1 THEN 1 ELSE 0.25 END
+FROM generate_series(1, 2) AS step, generate_series(0, 3000 - step) AS i;
+SET LOCAL statement_timeout = '200ms';
+DO $$
+DECLARE
+    began timestamptz := clock_timestamp();
+BEGIN
+    PERFORM memory.shortest_path(pg_temp.rung(0), pg_temp.rung(3000), 2300, true);
+    RAISE 'not cancelled';
+EXCEPTION WHEN query_canceled THEN
+    IF clock_timestamp() > began + interval '1.5 seconds' THEN
+        RAISE 'cancelled after %', clock_timestamp() - began;
+    END IF;
+END
+$$;
+SET LOCAL statement_timeout = '30ms';
+DO $$
+DECLARE
+    began timestamptz := clock_timestamp();
+BEGIN
+    PERFORM memory.rank_related(ARRAY[pg_temp.rung(0)], damping => 0.999999999, max_depth => 3000);
+    RAISE 'not cancelled';
+EXCEPTION WHEN query_canceled THEN
+    IF clock_timestamp() > began + interval '1.5 seconds' THEN
+        RAISE 'cancelled after %', clock_timestamp() - began;
+    END IF;
+END
+$$;
+ROLLBACK;
 \c - postgres
