@@ -62,9 +62,9 @@ fn clean(text: &str) -> String {
                     kept.push(' ');
                 }
             }
-            // Marks and overrides of the direction; what is no character.
+            // Marks and overrides of the direction; what is not to be seen; what is no character.
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
-            '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {}
+            '\u{ad}' | '\u{200b}' | '\u{2060}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {}
             other => kept.push(other),
         }
         // One more may be a space that goes.
@@ -325,7 +325,10 @@ mod tests {
 
     #[test]
     fn a_label_is_the_first_text_with_something_to_show_cut_at_40_characters() {
-        assert_eq!(label(&[None, Some(" \n\u{202e}"), Some("b\n\tc\u{0}d ")]), "b c d");
+        assert_eq!(
+            label(&[None, Some(" \n\u{202e}\u{200b}"), Some("b\n\tc\u{0}d ")]),
+            "b c d"
+        );
         assert_eq!(label(&[None, Some("")]), "node");
         assert_eq!(label(&[Some(&"é".repeat(40))]), "é".repeat(40));
         assert_eq!(label(&[Some(&("é".repeat(40) + "  "))]), "é".repeat(40));

@@ -177,6 +177,8 @@ pub fn around<G: Graph>(
         if part.nodes.len() + level.len() > most {
             return Err(TooMany);
         }
+        // Numbers by depth, then node, whatever order the edges came in.
+        level.sort_unstable_by_key(|node| explorer.nodes[*node as usize]);
         for node in &level {
             places.insert(*node, part.nodes.len() as u32);
             part.nodes.push(explorer.nodes[*node as usize]);
@@ -213,7 +215,7 @@ pub fn around<G: Graph>(
     Ok(part)
 }
 
-/// The edges between these nodes (distinct), which are known to be seen; a node's number is its place. And the names of their types.
+/// The edges between these nodes (distinct, ascending), which are known to be seen; a node's number is its place. And the names of their types.
 pub fn among<G: Graph>(graph: &mut G, nodes: &[Node], most: usize) -> Result<(Vec<Link>, Kinds), TooMany> {
     let part = around(graph, nodes, 0, usize::MAX, most)?;
     Ok((part.links, part.kinds))

@@ -237,11 +237,13 @@ fn drawing(tables: &Tables, start: &[Node], depth: u32, most: usize) -> std::res
     }
     boxes.sort_unstable_by(|(a, one), (b, other)| (a.depth, a.node, one).cmp(&(b.depth, b.node, other)));
     let mut drawing = Drawing::default();
-    for (owner, (graph, asked)) in graphs.iter_mut().enumerate() {
-        let mut places = vec![0; asked.len()];
-        for (place, (drawn, _)) in boxes.iter().enumerate().filter(|(_, (_, of))| *of == owner) {
-            places[asked.binary_search(&drawn.node).expect("it was asked for")] = place as u32;
-        }
+    // Where each graph's nodes are drawn.
+    let mut places: Vec<Vec<u32>> = graphs.iter().map(|(_, asked)| vec![0; asked.len()]).collect();
+    for (place, (drawn, owner)) in boxes.iter().enumerate() {
+        let number = graphs[*owner].1.binary_search(&drawn.node).expect("it was asked for");
+        places[*owner][number] = place as u32;
+    }
+    for ((graph, asked), places) in graphs.iter_mut().zip(&places) {
         let (links, kinds) = explore::among(graph, asked, MOST_EDGES)?;
         if drawing.arrows.len() + links.len() > MOST_DRAWN {
             return Err(TooMany);

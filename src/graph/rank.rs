@@ -273,6 +273,17 @@ mod tests {
 
     proptest! {
         #[test]
+        fn the_order_of_edges_changes_nothing(
+            edges in prop::collection::vec((0..20u128, 0..20u128, Just("a"), 0.0f32..1.0), 0..80),
+            seeds in prop::collection::vec(0..20u128, 1..4),
+        ) {
+            let mut graph = Sample { edges, hidden: [].into() };
+            let one = scores(&mut graph, &seeds, 3, 0.85);
+            graph.edges.sort_by(|a, b| a.3.total_cmp(&b.3));
+            prop_assert_eq!(scores(&mut graph, &seeds, 3, 0.85), one);
+        }
+
+        #[test]
         fn scores_solve_the_equation(
             edges in prop::collection::vec((0..9u128, 0..9u128, prop::sample::select(vec![0.0f32, 0.1, 0.5, 1.0])), 0..30),
             hidden in prop::collection::btree_set(0..9u128, 0..3),

@@ -104,7 +104,10 @@ impl Side {
             soon.push(entry);
         }
         self.next.extend(soon);
-        for link in explorer.edges_to_seen(self.way, &nodes)? {
+        // Whether a node is seen is asked when its turn comes: most nodes that edges lead to never have one.
+        explorer.look(nodes.iter().copied());
+        nodes.retain(|node| explorer.is_seen(*node));
+        for link in explorer.edges(self.way, &nodes)? {
             if link.strength > 0.0 {
                 self.edges.entry(link.parent).or_default().push(link);
             }
@@ -112,21 +115,27 @@ impl Side {
         Ok(())
     }
 
-    /// Follows the edges of the next node; gives the least cost of a path over one of them to where the other side has been.
-    fn follow(&mut self, other: &Side) -> f64 {
+    /// Follows the edges of the next node; gives the cost of the best path over one of them to where the other side has been, if that is
+    /// less than `least`.
+    fn follow<G: Graph>(&mut self, explorer: &mut Explorer<'_, G>, other: &Side, mut least: f64) -> f64 {
         let Some(Reverse((at, node))) = self.next.pop() else {
-            return f64::INFINITY;
+            return least;
         };
         self.done.insert(node);
-        let mut least = f64::INFINITY;
         for link in &self.edges[&node] {
             let cost = f64::from_bits(at) + cost(link);
             let known = self.cost.entry(link.target).or_insert(f64::INFINITY);
             if cost < *known {
                 *known = cost;
                 self.next.push(Reverse((order(cost), link.target)));
-                if let Some(rest) = other.cost.get(&link.target) {
-                    least = least.min(cost + rest);
+                // The other nodes of the path have been followed from one end, and so been seen.
+                if let Some(rest) = other.cost.get(&link.target)
+                    && cost + rest < least
+                {
+                    explorer.look(std::iter::once(link.target));
+                    if explorer.is_seen(link.target) {
+                        least = cost + rest;
+                    }
                 }
             }
         }
@@ -156,7 +165,7 @@ fn between<G: Graph>(explorer: &mut Explorer<'_, G>, ends: [u32; 2]) -> Result<E
             (second, &*first)
         };
         side.read(explorer)?;
-        least = least.min(side.follow(other));
+        least = side.follow(explorer, other, least);
     }
     let [Side { mut edges, .. }, against] = sides;
     for link in against.edges.into_values().flatten() {
@@ -166,6 +175,19 @@ fn between<G: Graph>(explorer: &mut Explorer<'_, G>, ends: [u32; 2]) -> Result<E
             target: link.parent,
             ..link
         });
+    }
+    // A node from which nothing leads on is the end, which is seen, or on no path.
+    let mut between = Vec::new();
+    for link in edges.values().flatten() {
+        explorer.tick();
+        if edges.contains_key(&link.target) {
+            between.push(link.target);
+        }
+    }
+    explorer.look(between.into_iter());
+    for links in edges.values_mut() {
+        explorer.tick();
+        links.retain(|link| explorer.is_seen(link.target));
     }
     Ok(edges)
 }
