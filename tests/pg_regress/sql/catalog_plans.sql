@@ -15,8 +15,12 @@ FROM generate_series(1, 1000000) AS n;
 INSERT INTO memory.events (tenant_id, user_id, session_id, event_id, event_type, occurred_at, payload)
 SELECT '00000000-0000-7000-8000-00000000000a', 'user-' || n % 1000, 's-' || n % 10, 'e-' || n, 'log', now(), '{}'
 FROM generate_series(1, 100000) AS n;
+INSERT INTO memory.audit_log (changed_at, transaction_id, tenant_id, user_id, operation, table_name, row_key, changes, row_count, actor_role, login_role)
+SELECT now(), '1', '00000000-0000-7000-8000-00000000000a', 'user-' || n % 1000, 'INSERT', CASE n % 2 WHEN 0 THEN 'nodes' ELSE 'events' END,
+    jsonb_build_object('node_id', ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))), '{"new": {"content": {"n": 1}}}', 1, 'x', 'x'
+FROM generate_series(1, 100000) AS n;
 RESET session_replication_role;
-VACUUM ANALYZE memory.preferences, memory.events;
+VACUUM ANALYZE memory.preferences, memory.events, memory.audit_log;
 -- no statistics of identities: nothing in the plans tells who there is
 SELECT tablename, attname FROM pg_stats WHERE schemaname = 'memory' AND attname ~ '(user|session|event)_id' ORDER BY 1, 2;
 
@@ -46,10 +50,16 @@ EXPLAIN (COSTS OFF) SELECT * FROM memory.preferences WHERE tenant_id = memory.te
 SELECT pages($$SELECT * FROM memory.preferences WHERE tenant_id = memory.tenant_id('plans-a') AND user_id = 'user-500000'$$);
 UPDATE memory.preferences SET preferences = '{"a": 1}' RETURNING user_id, preferences;
 EXPLAIN (COSTS OFF) DELETE FROM memory.preferences;
+-- of the audit log what concerns the node (the first call reads catalogs)
+SELECT content FROM memory.node_history('00000000-0000-7000-8000-000000001000');
+SELECT count(*) FROM memory.node_history('00000000-0000-7000-8000-000000002000', user_id => 'user-500000');
+SELECT pages($$SELECT * FROM memory.node_history('00000000-0000-7000-8000-000000001000')$$);
 ROLLBACK;
 -- a service's
 BEGIN;
 SELECT FROM memory.set_security_context('plans-a', service_name => 'x');
+SELECT content, memory.node_as_of('00000000-0000-7000-8000-000000001000', now()) FROM memory.node_history('00000000-0000-7000-8000-000000001000');
+SELECT pages($$SELECT * FROM memory.node_history('00000000-0000-7000-8000-000000001000')$$), pages($$SELECT memory.node_as_of('00000000-0000-7000-8000-000000001000', now())$$);
 EXPLAIN (COSTS OFF) SELECT * FROM memory.preferences WHERE user_id = 'user-500000';
 SELECT pages($$SELECT * FROM memory.preferences WHERE user_id = 'user-500000'$$);
 SELECT count(*) FROM memory.preferences WHERE user_id = 'user-500000';

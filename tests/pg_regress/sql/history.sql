@@ -110,14 +110,14 @@ SELECT version, operation, content FROM memory.node_history(:'m');
 SELECT version, operation, content FROM memory.node_history(:'bobs');
 SELECT memory.node_as_of(:'n', :'given') ->> 'summary' AS given, memory.node_as_of(:'n', :'given'::timestamptz - interval '1 second') AS before;
 -- by the id's owner of then, too
-SELECT count(*) FROM memory.node_changes(:'n') WHERE owner <> 'bob' OR old::text ~ 'by ' OR new::text ~ 'by ';
+SELECT count(*) FROM memory.node_changes(:'n') WHERE owner <> 'bob' OR changes::text ~ 'by ';
 COMMIT;
 BEGIN;
 SELECT FROM memory.set_security_context('history-a', 'ann', sealed => true);
 SET LOCAL ROLE history_app;
 SELECT version, operation, actor, content, summary FROM memory.node_history(:'n') OFFSET 4;
 SELECT memory.node_as_of(:'n', :'given') AS given, memory.node_as_of(:'m', :'given') AS m, memory.node_as_of(:'bobs', :'given') -> 'content' AS bobs;
-SELECT count(*) FROM memory.node_changes(:'n') WHERE owner <> 'ann' OR old::text ~ 'bob''s (now|still)' OR new::text ~ 'bob''s (now|still)';
+SELECT count(*) FROM memory.node_changes(:'n') WHERE owner <> 'ann' OR changes::text ~ 'bob''s (now|still)';
 COMMIT;
 -- a service sees both, whole
 BEGIN;
@@ -296,8 +296,18 @@ SELECT memory.cleanup_old_nodes('flo', 1);
 SELECT count(*) FROM memory.node_history(:'flos');
 SELECT count(*) FROM memory.node_history(:'gone');
 ROLLBACK;
-
 \c - postgres
+BEGIN;
+SELECT memory.store_node('{"secret": 1}', 'tool_output', 'secret', tenant => 'history-a', user_id => 'flo') AS flos \gset
+SELECT FROM memory.end_node(:'flos', tenant => 'history-a', user_id => 'flo');
+UPDATE memory.nodes SET created_at = now() - interval '2 days' WHERE node_id = :'flos';
+SELECT FROM memory.set_retention_policy('nodes', '1 day', 'history-a', 'anonymize');
+SELECT data_class, affected FROM memory.apply_retention() WHERE tenant_id = memory.tenant_id('history-a');
+SELECT count(*) FROM memory.node_history(:'flos', 'history-a', 'flo');
+SELECT h.version, h.operation, h.actor, h.content, h.summary FROM memory.nodes AS n, memory.node_history(n.node_id, 'history-a', n.user_id) AS h
+WHERE n.tenant_id = memory.tenant_id('history-a') AND n.user_id LIKE 'anon-%';
+ROLLBACK;
+
 DELETE FROM memory.nodes WHERE tenant_id = memory.tenant_id('history-a');
 SELECT FROM memory.revoke_access('history_app');
 SELECT FROM memory.revoke_access('history_service');
