@@ -50,7 +50,8 @@ const STORE: &str = "
     GRANT SELECT ON rival TO bench_service;
     ANALYZE";
 
-const OURS: &str = "SELECT content ->> 'turn', summary FROM memory.search($1, $2::text::vector, max_results => $3, neighbours => $4)";
+const OURS: &str =
+    "SELECT content ->> 'turn', summary FROM memory.search($1, $2::text::vector, max_results => $3, neighbours => $4)";
 const RIVAL: &str = "
     WITH words AS (
         SELECT node_id, row_number() OVER (ORDER BY ts_rank(words, query) DESC, node_id) AS rank
@@ -87,8 +88,15 @@ impl Retrieval {
         client.batch_execute(SET_UP).unwrap();
         for table in ["turns", "questions"] {
             let file = folder.join(format!("{table}.csv.gz"));
-            let mut unpacked = Command::new("gzip").arg("-dc").arg(&file).stdout(Stdio::piped()).spawn().unwrap();
-            let mut copy = client.copy_in(&format!("COPY {table} FROM STDIN (FORMAT csv, HEADER)")).unwrap();
+            let mut unpacked = Command::new("gzip")
+                .arg("-dc")
+                .arg(&file)
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut copy = client
+                .copy_in(&format!("COPY {table} FROM STDIN (FORMAT csv, HEADER)"))
+                .unwrap();
             std::io::copy(unpacked.stdout.as_mut().unwrap(), &mut copy).unwrap();
             copy.flush().unwrap();
             copy.finish().unwrap();
@@ -97,6 +105,7 @@ impl Retrieval {
         client.batch_execute(STORE).unwrap();
         client.batch_execute("VACUUM").unwrap();
         let mut client = cluster.connect(DATABASE, "bench_service");
+        client.batch_execute("SET jit = off").unwrap();
         let rows = client.query("SELECT conversation, question, embedding::text, evidence FROM questions WHERE evidence <> '{}' ORDER BY conversation, question_no", &[]);
         let question = |row: cluster::postgres::Row| Question {
             conversation: row.get(0),
@@ -129,11 +138,13 @@ impl Retrieval {
             let mut client = self.client.borrow_mut();
             context(&mut client, "large");
             let statement = prepared.get_or_insert_with(|| client.prepare(sql).unwrap()).clone();
-            let step = self.questions.len().div_ceil(200);
+            let step = self.questions.len().div_ceil(100);
             let mut times: Vec<f64> = Vec::new();
             for question in self.questions.iter().step_by(step) {
                 let start = Instant::now();
-                client.query(&statement, &[&question.text, &question.embedding, &10i32, &neighbours]).unwrap();
+                client
+                    .query(&statement, &[&question.text, &question.embedding, &10i32, &neighbours])
+                    .unwrap();
                 times.push(start.elapsed().as_secs_f64() * 1e3);
             }
             times.sort_by(f64::total_cmp);
@@ -153,7 +164,8 @@ impl Retrieval {
             ("memory.search", OURS, 0),
             ("memory.search, neighbours => 1", OURS, 1),
         ];
-        ways.map(|(name, sql, neighbours)| (name, self.recall_of(sql, neighbours))).into()
+        ways.map(|(name, sql, neighbours)| (name, self.recall_of(sql, neighbours)))
+            .into()
     }
 
     fn recall_of(&self, sql: &str, neighbours: i32) -> [f64; 4] {
@@ -167,7 +179,9 @@ impl Retrieval {
                 context(&mut client, conversation);
             }
             for (sum, most) in sums.iter_mut().zip([5i32, 10, 25, 50]) {
-                let rows = client.query(&statement, &[&question.text, &question.embedding, &most, &neighbours]).unwrap();
+                let rows = client
+                    .query(&statement, &[&question.text, &question.embedding, &most, &neighbours])
+                    .unwrap();
                 let found: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
                 let hits = question.evidence.iter().filter(|turn| found.contains(turn)).count();
                 *sum += 100.0 * hits as f64 / question.evidence.len() as f64;
@@ -178,19 +192,31 @@ impl Retrieval {
 }
 
 fn context(client: &mut Client, tenant: &str) {
-    client.execute("SELECT memory.set_security_context($1, 'u', is_local => false)", &[&tenant]).unwrap();
+    client
+        .execute(
+            "SELECT memory.set_security_context($1, 'u', is_local => false)",
+            &[&tenant],
+        )
+        .unwrap();
 }
 
 /// The table, for people.
 pub fn table(recall: &[(&str, [f64; 4])]) -> String {
     let mut text = format!("{:<46} | R@5  | R@10 | R@25 | R@50\n", "recall, %");
     for (name, [five, ten, twenty_five, fifty]) in recall {
-        writeln!(text, "{name:<46} | {five:4.1} | {ten:4.1} | {twenty_five:4.1} | {fifty:4.1}").expect("a String takes all");
+        writeln!(
+            text,
+            "{name:<46} | {five:4.1} | {ten:4.1} | {twenty_five:4.1} | {fifty:4.1}"
+        )
+        .expect("a String takes all");
     }
     text
 }
 
 /// The same for target/bench.json.
 pub fn json(recall: &[(&str, [f64; 4])]) -> Value {
-    recall.iter().map(|(name, at)| json!({ "method": name, "recall": { "5": at[0], "10": at[1], "25": at[2], "50": at[3] } })).collect()
+    recall
+        .iter()
+        .map(|(name, at)| json!({ "method": name, "recall": { "5": at[0], "10": at[1], "25": at[2], "50": at[3] } }))
+        .collect()
 }
