@@ -103,6 +103,75 @@ fn a_path_is_the_best_that_brute_force_finds() {
     );
 }
 
+/// Two users have nodes with the same ids, one the other's relationships turned round. A service that names no user gets what the two
+/// get together, and no walk that goes from one's graph into the other's.
+#[test]
+fn a_service_walks_through_each_graph_for_itself() {
+    let cluster = memory("shared");
+    let mut random = seed();
+    let mut admin = cluster.connect("app", SUPERUSER);
+    let mut tenant = serve(&cluster, None);
+    let (mut rows, mut paths) = (0, 0);
+    for graph in 0..60 {
+        let (user, other) = (format!("user-{graph}"), format!("other-{graph}"));
+        let nodes = random_graph(&mut random, &mut admin, &user);
+        admin
+            .batch_execute(&format!(
+                "UPDATE memory.relationships SET strength = 1 WHERE strength = 0.75;
+                 INSERT INTO memory.nodes (tenant_id, user_id, node_id, content, context_type, valid_from)
+                 SELECT tenant_id, '{other}', node_id, content, context_type, valid_from
+                 FROM memory.nodes WHERE user_id = '{user}';
+                 INSERT INTO memory.relationships (tenant_id, user_id, from_node_id, to_node_id, relationship_type, strength)
+                 SELECT DISTINCT ON (from_node_id, to_node_id) tenant_id, '{other}', to_node_id, from_node_id, 'produces', strength
+                 FROM memory.relationships WHERE user_id = '{user}' AND hashtext(id::text) % 2 = 0
+                 ORDER BY from_node_id, to_node_id, id"
+            ))
+            .unwrap();
+        let users = [&user, &other];
+        let start: Vec<&String> = (0..2).map(|_| random.one_of_ref(&nodes)).collect();
+        let (depth, direction) = (random.below(6) as i32, random.one_of(&["out", "in", "both"]));
+        let each = "SELECT DISTINCT ON (t.node_id) t.* FROM unnest($4::text[]) AS u,
+             LATERAL memory.traverse($1::text[]::uuid[], $2, $3, tenant => 'acme', user_id => u) AS t
+             ORDER BY t.node_id, t.depth, t.parent_id, t.relationship_type COLLATE \"C\"";
+        let row = "SELECT concat_ws(' ', depth, node_id, parent_id, relationship_type)";
+        let expected = texts(
+            &mut admin,
+            &format!("{row} FROM ({each}) AS t ORDER BY depth, node_id"),
+            &[&start, &depth, &direction, &users.as_slice()],
+        );
+        let found = texts(
+            &mut tenant,
+            &format!("{row} FROM memory.traverse($1::text[]::uuid[], $2, $3)"),
+            &[&start, &depth, &direction],
+        );
+        assert_eq!(found, expected, "{user}: {start:?} {depth} {direction}");
+        rows += found.len();
+        let weighted = random.below(2) == 0;
+        let row = "SELECT string_agg(concat_ws(' ', step, node_id, relationship_type, cost), ', ' ORDER BY step)";
+        let expected = texts(
+            &mut admin,
+            &format!(
+                "SELECT path FROM unnest($6::text[]) AS u, LATERAL (
+                     {row} AS path, max(cost) AS cost, max(step) AS steps, array_agg(node_id ORDER BY step) AS nodes,
+                         array_agg(relationship_type ORDER BY step) AS types
+                     FROM memory.shortest_path($1::text::uuid, $2::text::uuid, $3, $4, $5, tenant => 'acme', user_id => u)) AS p
+                 WHERE path IS NOT NULL ORDER BY cost, steps, nodes, types COLLATE \"C\" LIMIT 1"
+            ),
+            &[&start[0], &start[1], &depth, &weighted, &direction, &users.as_slice()],
+        );
+        let found = texts(
+            &mut tenant,
+            &format!("SELECT path FROM ({row} AS path
+                     FROM memory.shortest_path($1::text::uuid, $2::text::uuid, $3, $4, $5)) AS p WHERE path IS NOT NULL"),
+            &[&start[0], &start[1], &depth, &weighted, &direction],
+        );
+        assert_eq!(found, expected, "{user}: {start:?} {depth} {weighted} {direction}");
+        paths += found.len();
+    }
+    println!("{rows} rows, {paths} paths");
+    assert!(rows > 60 && paths > 10, "{rows} rows, {paths} paths");
+}
+
 /// An edge: from, to, strength.
 type Edge = (String, String, f64);
 
