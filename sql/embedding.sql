@@ -86,12 +86,12 @@ BEGIN
         COMMENT ON FUNCTION memory.store_embedding(text, uuid, %1$I.vector, text, text, text) IS
             'Stores the vector that stands for a node in a model''s space. There is one of each vector_type (query, response, context, '
             'knowledge): again replaces it. It goes when its node is deleted. An unknown node is P0002; an unknown model or vector_type, another '
-            'number of dimensions, in a cosine space a vector without a direction (all zero) is 22023. Costs some 50 µs, the audit '
+            'number of dimensions, in a cosine space a vector without a direction (all zero) is 22023. Costs some 100 µs, the audit '
             'included, whose entry names the row without its vector.';
         COMMENT ON FUNCTION memory.store_embeddings(text, uuid[], %1$I.vector[], text, text, text) IS
             'store_embedding() of many nodes of one user, in one statement; all or none. Gives how many were stored: of a node that comes '
             'twice the last vector. Arrays of different lengths are 22023, a NULL in them is 22004; what is wrong is named by its place. Two '
-            'batches at once never deadlock. Costs some 15 µs per vector of 384 dimensions.';
+            'batches at once never deadlock. Costs some 50 µs per vector of 384 dimensions.';
     $sql$, vectors);
 END
 $$;

@@ -85,6 +85,11 @@ impl Shape {
             half_life: half_life.map(length).transpose()?,
         })
     }
+
+    /// Whether it makes of the hits another order than theirs.
+    fn reorders(&self) -> bool {
+        self.neighbours > 0 || self.depth > 0 || self.half_life.is_some()
+    }
 }
 
 fn within(argument: &str, value: Option<i32>, most: i32) -> Result<u32> {
@@ -196,7 +201,12 @@ fn search_for(call: Call) -> Result<pg_sys::Datum> {
     if let (Some(space), Some(embedding)) = (&space, &embedding) {
         space.check("embedding", embedding.numbers())?;
     }
-    let pool = shape.most.saturating_mul(2).max(config::SEARCH_POOL.get() as usize);
+    // One leg by itself is the answer already: nothing from further down can come up.
+    let pool = if query.is_some() && embedding.is_some() || shape.reorders() {
+        shape.most.saturating_mul(2).max(config::SEARCH_POOL.get() as usize)
+    } else {
+        shape.most
+    };
 
     let mut candidates = Candidates::default();
     let text = match query {

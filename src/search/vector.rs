@@ -234,7 +234,7 @@ pub fn leg(filter: &Filter<'_>, space: &Space, query: &[f32], pool: usize) -> Re
     match space.near.filter(|_| is_large(space, &range)) {
         None => found = best(&candidates),
         Some(near) => {
-            let mut wanted = LEAST_NEAR.max(pool.saturating_mul(3));
+            let mut wanted = LEAST_NEAR.max(pool.saturating_mul(2));
             loop {
                 let more = candidates.add_near(space, near, &range, &query, wanted);
                 found = best(&candidates);
