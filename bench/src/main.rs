@@ -15,7 +15,7 @@ fn main() -> std::io::Result<()> {
     let cluster = Cluster::with(
         "bench",
         true,
-        &["shared_buffers = '1GB'", "memory.tenant_cache_size = 65536"],
+        &["shared_buffers = '2GB'", "memory.tenant_cache_size = 65536"],
     );
     let asked: Vec<String> = std::env::args().skip(1).collect();
     let wants = |section: &str| asked.is_empty() || asked.iter().any(|asked| asked == section);

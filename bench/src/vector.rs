@@ -172,7 +172,7 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
     let asking = asking(&mut owner);
 
     let nearest = |table: &str, of: &str| {
-        format!("SELECT number FROM {table} WHERE {of} ORDER BY embedding <=> $1::text::vector LIMIT 10")
+        format!("SELECT number FROM {table} WHERE {of} ORDER BY embedding <=> (SELECT $1::text::vector) LIMIT 10")
     };
     let way = |settings: &str, sql: &str, context| Way::new(cluster, &asking, settings, sql, context);
     let ours = way("", SEARCH, Some(("many", None)));

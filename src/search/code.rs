@@ -209,8 +209,12 @@ mod tests {
     struct Vectors<'a>(&'a Query<'a>, &'a [Vec<f32>]);
 
     impl Source for Vectors<'_> {
-        fn scores(&mut self, candidates: &[usize]) -> Vec<Option<f64>> {
-            candidates.iter().map(|&i| Some(self.0.score(&self.1[i]))).collect()
+        fn scores(&mut self, candidates: &[usize]) -> Vec<f64> {
+            candidates.iter().map(|&i| self.0.score(&self.1[i])).collect()
+        }
+
+        fn passing(&mut self, candidates: &[usize]) -> Vec<bool> {
+            vec![true; candidates.len()]
         }
     }
 

@@ -12,6 +12,7 @@ use crate::context::hold;
 use crate::error::Result;
 use crate::pg::call::Call;
 use crate::pg::spi::{unwrap, write_once};
+use crate::pg::xact;
 use crate::raw_function;
 
 /// Of a user whose embeddings are in the index already, as many may wait for it.
@@ -37,7 +38,11 @@ fn index(batch_size: i32, large: i32) -> (i64, bool) {
                 return (moved, true);
             }
             if hold::try_share(tenant.as_bytes(), &user) {
-                moved += index_user(&space, tenant, &user, i64::from(batch_size) - moved);
+                let most = i64::from(batch_size) - moved;
+                // What the index does not take, written past store_embedding(), stays where it is, and is in nobody else's way.
+                if let Ok(of_user) = xact::attempt(|| index_user(&space, tenant, &user, most)) {
+                    moved += of_user;
+                }
             }
         }
     }

@@ -84,6 +84,9 @@ pub struct Space {
     pub distance: Distance,
 }
 
+/// The greatest number that 16 bits hold.
+const GREATEST_HALF: f32 = 65_504.0;
+
 /// The most dimensions that an HNSW index takes.
 fn most_indexed(form: Form) -> i32 {
     match form {
@@ -219,6 +222,15 @@ impl Space {
             return Err(Error::bad_argument(
                 format!("{argument} holds NaN or an infinity"),
                 "A vector's numbers are finite.",
+            ));
+        }
+        let halved = self.near.is_some_and(|(_, form)| form == Form::Half);
+        if halved && numbers.iter().any(|number| number.abs() > GREATEST_HALF) {
+            return Err(Error::bad_argument(
+                format!(
+                    "{argument} holds a number beyond {GREATEST_HALF}, which the model's quantization half does not take"
+                ),
+                "Make the space with quantization => 'none'.",
             ));
         }
         if self.distance == Distance::Cosine && numbers.iter().all(|number| *number == 0.0) {

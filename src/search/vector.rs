@@ -172,34 +172,29 @@ struct Rows<'a> {
 }
 
 impl Source for Rows<'_> {
-    fn scores(&mut self, asked: &[usize]) -> Vec<Option<f64>> {
-        let keys: Vec<Key<'_>> = asked.iter().map(|&i| self.candidates.key(i)).collect();
-        let passes = self.filter.passing(&keys);
-        let mut scores: Vec<Option<f64>> = vec![None; asked.len()];
+    /// The best of a node's vectors.
+    fn scores(&mut self, asked: &[usize]) -> Vec<f64> {
+        let mut scores = vec![f64::NEG_INFINITY; asked.len()];
         let (mut of, mut places) = (Vec::new(), Vec::new());
-        for (i, &candidate) in asked.iter().enumerate().filter(|&(i, _)| passes[i]) {
+        for (i, &candidate) in asked.iter().enumerate() {
             for place in self.candidates.places(candidate) {
                 of.push(i);
                 places.push(place);
             }
         }
-        range::fetch(
-            self.space.table,
-            self.space.key,
-            places,
-            column::EMBEDDING,
-            &mut |row, bytes| {
-                let score = numbers(bytes)
-                    .filter(|numbers| numbers.len() == self.query.dimensions())
-                    .map(|numbers| self.query.score(numbers));
+        let (table, key) = (self.space.table, self.space.key);
+        range::fetch(table, key, places, column::EMBEDDING, &mut |row, bytes| {
+            if let Some(numbers) = numbers(bytes).filter(|numbers| numbers.len() == self.query.dimensions()) {
                 let best = &mut scores[of[row]];
-                *best = match (*best, score) {
-                    (Some(a), Some(b)) => Some(a.max(b)),
-                    (a, b) => a.or(b),
-                };
-            },
-        );
+                *best = best.max(self.query.score(numbers));
+            }
+        });
         scores
+    }
+
+    fn passing(&mut self, asked: &[usize]) -> Vec<bool> {
+        let keys: Vec<Key<'_>> = asked.iter().map(|&i| self.candidates.key(i)).collect();
+        self.filter.passing(&keys)
     }
 }
 
@@ -271,7 +266,7 @@ pub fn leg(filter: &Filter<'_>, space: &Space, query: &[f32], pool: usize) -> Re
 }
 
 /// How many vectors an HNSW index is asked for first, and after how many it is given up.
-const LEAST_NEAR: usize = 80;
+const LEAST_NEAR: usize = 64;
 const MOST_NEAR: usize = 3_000;
 
 /// Whether somebody's vectors of the range are in the HNSW index.

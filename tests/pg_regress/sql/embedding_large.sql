@@ -76,6 +76,8 @@ SELECT count(*) FILTER (WHERE n.user_id IS NULL) AS not_ones_own, count(*) FROM 
 -- deleted with their nodes
 SELECT memory.delete_nodes(array_agg(node_id), user_id => 'large') FROM memory.nodes WHERE user_id = 'large' AND (content->>'n')::int > 1;
 SELECT n.content->>'n' AS n FROM memory.nearest_nodes(regress_vector('later'), 'none', user_id => 'large') AS x JOIN memory.nodes AS n ON n.user_id = 'large' AND n.node_id = x.node_id ORDER BY 1;
+-- more than 16 bits hold
+SELECT memory.store_embedding('half', md5('new')::uuid, '[70000,0,0,0,0,0,0,0]', user_id => 'large');
 -- no row says that it is where no index is
 \set VERBOSITY sqlstate
 SELECT relation AS space FROM memory.embedding_spaces WHERE model = 'too long for an index' \gset
