@@ -18,13 +18,13 @@ COMMENT ON FUNCTION memory.shortest_path(uuid, uuid, integer, boolean, text, tex
     'cheapest path has more than max_depth steps reads all within max_depth.';
 
 CREATE FUNCTION memory.rank_related(
-    seed_nodes uuid[], max_results integer DEFAULT 20, damping double precision DEFAULT 0.85, max_depth integer DEFAULT 4,
+    seed_nodes uuid[], max_results integer DEFAULT 20, damping real DEFAULT 0.85, max_depth integer DEFAULT 4,
     direction text DEFAULT 'both', tenant text DEFAULT NULL, user_id text DEFAULT NULL,
     OUT node_id uuid, OUT score double precision
 ) RETURNS SETOF record
 LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 20
 AS 'MODULE_PATHNAME', 'rank_related_wrapper';
-COMMENT ON FUNCTION memory.rank_related(uuid[], integer, double precision, integer, text, text, text) IS
+COMMENT ON FUNCTION memory.rank_related(uuid[], integer, real, integer, text, text, text) IS
     'The nodes that have most to do with seed_nodes, best first (then by node_id), the seeds among them: personalised PageRank over the '
     'nodes within max_depth steps and the relationships between these, followed in the direction given (both: each counts both ways) '
     'with probabilities by strength; parallel ones add up. With the probability 1 - damping, and from a node without a way on, it '

@@ -95,7 +95,7 @@ fn rank_of(path: &[Step]) -> (f64, usize, Vec<Node>, Vec<Option<&str>>) {
 fn rank_related(
     seed_nodes: Option<Vec<Option<Uuid>>>,
     max_results: Option<i32>,
-    damping: Option<f64>,
+    damping: Option<f32>,
     max_depth: Option<i32>,
     direction: Option<&str>,
     tenant: Option<&str>,
@@ -130,8 +130,10 @@ fn rank_related(
     Ok(TableIterator::new(rows.map(|(node, score)| (uuid(node), score))))
 }
 
-fn check_damping(damping: Option<f64>) -> Result<f64> {
+/// The damping as it was written: the real nearest to 0.85 is 0.8500000238, and so far off would the scores be.
+fn check_damping(damping: Option<f32>) -> Result<f64> {
     let damping = check::needed("damping", damping)?;
+    let damping: f64 = damping.to_string().parse().unwrap_or(f64::NAN);
     if (0.0..1.0).contains(&damping) {
         return Ok(damping);
     }
