@@ -1,6 +1,6 @@
 //! memory.search: the legs, fused, widened, aged; and the rows of the answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone};
@@ -257,17 +257,21 @@ fn search_for(call: Call) -> Result<pg_sys::Datum> {
 /// The best of the hits and of what is around them, each with its score and the relationships that it is away.
 fn shape_answer(filter: &Filter<'_>, users: &Users, hits: Vec<(Item, f64)>, shape: &Shape) -> Vec<(Item, f64, u32)> {
     let damping = config::SEARCH_DAMPING.get();
+    // What is old may fall behind: then more are looked at than are given.
+    let wanted = |candidates: usize| match shape.half_life {
+        None => shape.most,
+        Some(_) => candidates.max(shape.most),
+    };
     let mut candidates = hits;
     if shape.neighbours > 0 {
+        let hits: HashSet<Item> = candidates.iter().map(|(item, _)| *item).collect();
         let items: Vec<Item> = candidates.iter().map(|(item, _)| *item).collect();
         let around = near::neighbours(filter, &items, users, widen::reach(shape.neighbours));
         candidates = widen::gather(&candidates, &around, shape.neighbours, damping);
+        let most = wanted(candidates.len());
+        candidates = near::passing(filter, candidates, |item| hits.contains(item), users, most);
     }
-    // What is old may fall behind: then more are looked at than are given.
-    let most = match shape.half_life {
-        None => shape.most,
-        Some(_) => candidates.len().max(shape.most),
-    };
+    let most = wanted(candidates.len());
     let mut related = near::Related { filter, users };
     let mut answer = widen::expand(&candidates, &mut related, shape.depth, damping, most);
     if let Some(half_life) = shape.half_life {

@@ -1,14 +1,14 @@
 //! What stands around the hits of a search: neighbours in their sessions, what they are related to, and since when things hold.
 //!
-//! A session's nodes lie together in an index, in their order, and are read beyond row-level security (see `pg::range`): what is found
-//! passes the search's filter, which reads the nodes as the caller.
+//! A session's nodes lie together in an index, in their order, and are read beyond row-level security (see `pg::range`): what comes of
+//! them passes the search's filter, which reads the nodes as the caller (`passing`).
 
 use std::collections::{BTreeMap, HashMap};
 
 use pgrx::pg_sys;
 
 use super::answer::{Item, Users};
-use super::filter::{Filter, nodes_at};
+use super::filter::{Chunks, Filter, nodes_at};
 use super::widen::{Near, Relations};
 use crate::context::Subject;
 use crate::graph;
@@ -43,8 +43,8 @@ fn about(filter: &Filter<'_>, items: &[Item], users: &Users, visit: &mut dyn FnM
     ABOUT.with(|query| query.each(&arguments, &mut row));
 }
 
-/// The rows of the hits' sessions within `reach` of them, by (valid_from, node_id), that pass the filter. What does not pass stands where
-/// it stands: nothing takes its place.
+/// The rows of the hits' sessions within `reach` of them, by (valid_from, node_id), whether they pass the filter or not: what does not stands
+/// where it stands, and nothing takes its place.
 pub fn neighbours(filter: &Filter<'_>, hits: &[Item], users: &Users, reach: u32) -> Vec<Near<Item>> {
     let Some(table) = NODES.with(TableName::find).filter(|table| range::may_read(table.oid)) else {
         return Vec::new();
@@ -90,20 +90,35 @@ pub fn neighbours(filter: &Filter<'_>, hits: &[Item], users: &Users, reach: u32)
             }));
         }
     }
-    // What the legs found has passed.
-    let mut passing: HashMap<Item, bool> = hits.iter().map(|item| (*item, true)).collect();
-    let mut asked: Vec<Item> = near
-        .iter()
-        .map(|near| near.item)
-        .filter(|item| !passing.contains_key(item))
-        .collect();
-    asked.sort_unstable();
-    asked.dedup();
-    let keys: Vec<_> = asked.iter().map(|item| users.key(*item)).collect();
-    passing.extend(asked.iter().copied().zip(filter.passing(&keys)));
-    near.retain(|near| passing[&near.item]);
     near.sort_unstable_by_key(|near| (near.hit, near.steps, near.item));
     near
+}
+
+/// The first `most` candidates that pass the filter, in their order. What the legs found has passed; others are asked as they are needed.
+pub fn passing(
+    filter: &Filter<'_>,
+    candidates: Vec<(Item, f64)>,
+    has_passed: impl Fn(&Item) -> bool,
+    users: &Users,
+    most: usize,
+) -> Vec<(Item, f64)> {
+    let mut found = Vec::new();
+    for chunk in Chunks::new(candidates.len(), most) {
+        let chunk = &candidates[chunk];
+        let asked: Vec<Item> = chunk.iter().map(|row| row.0).filter(|item| !has_passed(item)).collect();
+        let keys: Vec<_> = asked.iter().map(|item| users.key(*item)).collect();
+        let mut passes = filter.passing(&keys).into_iter();
+        found.extend(
+            chunk
+                .iter()
+                .filter(|(item, _)| has_passed(item) || passes.next().unwrap_or(false)),
+        );
+        if found.len() >= most {
+            found.truncate(most);
+            break;
+        }
+    }
+    found
 }
 
 /// Since when each holds, in microseconds since 2000; in the order of the items.
