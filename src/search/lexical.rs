@@ -10,12 +10,13 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use super::bm25::{Constants, Document, Index, Phrases, Places, Scored, Terms};
+use super::bm25::{Constants, Document, Index, Phrases, Scored};
 use super::document::{Part, Text};
 use super::filter::{Filter, Hit, Key, nodes_at};
 use super::language::Language;
 use super::maintain::{add_content, pause};
 use super::query::Query;
+use super::terms::{Places, Terms};
 use super::text::Term;
 use crate::config;
 use crate::error::{Error, Result};

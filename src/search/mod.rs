@@ -16,6 +16,7 @@ mod near;
 mod nearest;
 mod query;
 mod space;
+mod terms;
 mod text;
 mod vector;
 mod widen;
