@@ -59,7 +59,7 @@ DO $$
 DECLARE
     began timestamptz := clock_timestamp();
 BEGIN
-    PERFORM memory.rank_related(ARRAY[pg_temp.rung(0)], damping => 0.999999999, max_depth => 3000);
+    PERFORM memory.rank_related(ARRAY[pg_temp.rung(0)], damping => 0.9999999, max_depth => 3000);
     RAISE 'not cancelled';
 EXCEPTION WHEN query_canceled THEN
     IF clock_timestamp() > began + interval '1.5 seconds' THEN

@@ -243,7 +243,7 @@ fn compare_ranks(
     let rows = client
         .query(
             "SELECT node_id::text, score FROM memory.rank_related($1::text[]::uuid[], 1000000, $2, $3, $4)",
-            &[&seeds, &damping, &depth, &direction],
+            &[&seeds, &(damping as f32), &depth, &direction],
         )
         .unwrap();
     let rows: Vec<(String, f64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
