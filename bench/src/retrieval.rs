@@ -59,7 +59,7 @@ const RIVAL: &str = "
         WHERE tenant_id = memory.current_tenant_id() AND user_id = memory.current_user_id() AND words @@ query ORDER BY rank LIMIT 100
     ), near AS (
         SELECT node_id, row_number() OVER (ORDER BY distance, node_id) AS rank FROM (
-            SELECT node_id, embedding <=> $2::text::vector AS distance FROM rival
+            SELECT node_id, embedding <=> asked AS distance FROM rival, (SELECT $2::text::vector AS asked OFFSET 0) AS q
             WHERE tenant_id = memory.current_tenant_id() AND user_id = memory.current_user_id() ORDER BY distance LIMIT 100) AS n
     )
     SELECT r.content ->> 'turn', r.summary FROM (
