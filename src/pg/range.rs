@@ -37,12 +37,7 @@ pub struct Entry<'a> {
     pub place: Place,
 }
 
-#[allow(dead_code)] // not every index has columns of every type
 impl Entry<'_> {
-    pub fn is_null(&self, column: usize) -> bool {
-        self.nulls[column]
-    }
-
     /// A column that is a uuid and not NULL, as the number that orders the same way.
     pub fn uuid(&self, column: usize) -> u128 {
         assert!(!self.nulls[column]);
@@ -62,18 +57,6 @@ impl Entry<'_> {
         }
         // SAFETY: a varlena's datum; what an index holds is in it, not elsewhere, so that detoasting decompresses at most.
         Some(unsafe { varlena_bytes(self.values[column]) })
-    }
-
-    /// A column of type integer that is not NULL.
-    pub fn integer(&self, column: usize) -> i32 {
-        assert!(!self.nulls[column]);
-        self.values[column].value() as i32
-    }
-
-    /// A column of type real that is not NULL.
-    pub fn real(&self, column: usize) -> f32 {
-        assert!(!self.nulls[column]);
-        f32::from_bits(self.values[column].value() as u32)
     }
 }
 
