@@ -77,7 +77,8 @@ BEGIN
         COMMENT ON FUNCTION memory.nearest_nodes(%1$I.vector, text, text[], text[], text[], jsonb, timestamptz, integer, text, text) IS
             'The vector leg of a search by itself: of the nodes that are seen at as_of (NULL: now) and pass the filters (any of the context types, all of '
             'the tags, any of the tiers, content @> filter), the nearest to embedding in the space of model (NULL: the only one), nearest first, each once, by the best '
-            'of its vectors. score, greater is nearer: the cosine of the angle, the negative Euclidean distance, or the inner product, as the space has it. Exact. '
+            'of its vectors. score, greater is nearer: the cosine of the angle, the negative Euclidean distance, or the inner product, as the space has it. Exact, '
+            'but for a user whose embeddings index_embeddings() has moved. '
             'The errors of store_embedding(); an unknown context type or tier, max_results below 1 is 22023. Costs some 0.3 µs per vector in the scope.';
 
         COMMENT ON FUNCTION memory.embedding_code(%1$I.vector, text) IS
