@@ -33,7 +33,8 @@ COMMENT ON FUNCTION memory.check_word(text, text, text[]) IS
 CREATE FUNCTION memory.check_found(found boolean, kind text, id text) RETURNS void
 LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'check_found_wrapper';
-COMMENT ON FUNCTION memory.check_found(boolean, text, text) IS 'Internal: raises P0002 "unknown <kind> <id>" unless found.';
+COMMENT ON FUNCTION memory.check_found(boolean, text, text) IS
+    'Internal: raises P0002 "unknown <kind> <id>" unless found; 22004 where the id is NULL.';
 
 SELECT memory.allow('app', 'check_object', 'check_text', 'check_positive', 'check_interval', 'check_word',
     'check_found');

@@ -13,6 +13,16 @@ pub fn needed<T>(argument: &str, value: Option<T>) -> Result<T> {
     value.ok_or_else(|| Error::missing(format!("{argument} is NULL"), format!("Name it: {argument} => '…'.")))
 }
 
+/// An element of an array in which none may be NULL.
+pub fn element<T>(argument: &str, value: Option<T>) -> Result<T> {
+    value.ok_or_else(|| {
+        Error::missing(
+            format!("an element of {argument} is NULL"),
+            "Leave it out, or say what is meant.",
+        )
+    })
+}
+
 /// A text that is neither NULL nor empty.
 pub fn text<'a>(argument: &str, value: Option<&'a str>) -> Result<&'a str> {
     match needed(argument, value)? {
@@ -137,5 +147,8 @@ fn check_found(found: Option<bool>, kind: Option<&str>, id: Option<&str>) -> std
     if found == Some(true) {
         return Ok(());
     }
-    Err(unknown(kind.unwrap_or_default(), id.unwrap_or_default()).into())
+    let kind = kind.unwrap_or_default();
+    // The argument is named as what it is of: a "standing legal hold" is hold_id's.
+    let argument = format!("{}_id", kind.rsplit(' ').next().unwrap_or(kind));
+    Err(unknown(kind, needed(&argument, id)?).into())
 }

@@ -66,12 +66,8 @@ impl Direction {
 /// How many steps a walk makes at most.
 fn check_depth(max_depth: Option<i32>) -> Result<u32> {
     let depth = check::needed("max_depth", max_depth)?;
-    u32::try_from(depth).map_err(|_| {
-        Error::bad_argument(
-            format!("max_depth is {depth}"),
-            "0 gives the start nodes, 1 their neighbours too.",
-        )
-    })
+    u32::try_from(depth)
+        .map_err(|_| Error::bad_argument(format!("max_depth is {depth}"), "Give a number of at least 0."))
 }
 
 /// A number from 0 to 1; NaN is none.
@@ -156,7 +152,7 @@ fn check_words(
     };
     let check = |word: Option<String>| {
         pgrx::check_for_interrupts!();
-        let word = check::needed(&format!("an element of {argument}"), word)?;
+        let word = check::element(argument, word)?;
         vocabulary.check(&word)?;
         Ok(word)
     };

@@ -215,7 +215,7 @@ fn store_node(
     user_id: Option<&str>,
 ) -> std::result::Result<Uuid, ErrorReport> {
     let subject = hold::writer(tenant, user_id, Reach::User)?;
-    let tag = |tag: Option<String>| check::needed("an element of tags", tag);
+    let tag = |tag: Option<String>| check::element("tags", tag);
     let given = Given {
         content: check::object("content", content)?,
         context_type: check::text("context_type", context_type)?,

@@ -122,7 +122,6 @@ pub struct Key<'a> {
     pub node: u128,
 }
 
-#[allow(dead_code)] // some for the lexical leg
 /// A node that a leg found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {
@@ -251,7 +250,7 @@ fn texts(
 ) -> Result<Option<Vec<String>>> {
     let text = |text: Option<String>| {
         pgrx::check_for_interrupts!();
-        check(check::needed(&format!("an element of {argument}"), text)?)
+        check(check::element(argument, text)?)
     };
     given
         .map(|texts| texts.into_iter().map(text).collect::<Result<_>>())

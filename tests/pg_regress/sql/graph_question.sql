@@ -80,6 +80,8 @@ SELECT * FROM memory.rank_related('{}', max_depth => -1);
 SELECT * FROM memory.rank_related('{}', direction => 'sideways');
 \set VERBOSITY default
 SELECT * FROM memory.rank_related('{}', damping => 1);
+SELECT * FROM memory.rank_related('{}', max_depth => -2);
+SELECT * FROM memory.shortest_path(pg_temp.n('a'), pg_temp.n('d'), relationship_types => '{led_to,NULL}');
 \set VERBOSITY sqlstate
 
 -- drawings

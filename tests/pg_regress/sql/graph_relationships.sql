@@ -36,6 +36,8 @@ SELECT memory.store_relationships(jsonb_build_array(
 SELECT memory.store_relationships('[{"from_node_id": "x", "to_node_id": "y", "relationship_type": "led_to"}]');
 SELECT memory.store_relationships('[{"relationship_type": "led_to"}]');
 SELECT memory.store_relationships('[{"relationship_type": "led"}]');
+SELECT memory.end_node(NULL);
+SELECT memory.end_relationship(NULL);
 \set VERBOSITY sqlstate
 SELECT count(*) FROM memory.relationships WHERE from_node_id = :'c';
 -- a batch: of one that comes twice the last wins, once
