@@ -1,4 +1,4 @@
-//! Search: finding text in text, whatever its case; filters before ranks.
+//! Search: by words, by embeddings, and for a part of a text; filters before ranks.
 
 mod answer;
 mod bm25;
