@@ -11,7 +11,7 @@ use pgrx::pg_sys;
 
 use crate::check;
 use crate::context::Subject;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Situation, shown};
 use crate::graph;
 use crate::pg::catalog::TableName;
 use crate::pg::jsonb::Jsonb;
@@ -142,7 +142,16 @@ impl<'a> Filter<'a> {
                 "It is private, shared or consensus.",
             )),
         };
-        let content = |content: Jsonb<'a>| check::object("filter", Some(content));
+        let content = |content: Jsonb<'a>| {
+            check::object("filter", Some(content)).map_err(|error| match error.situation {
+                // What is wrapped would be looked for under a key that no content has.
+                Situation::BadArgument => Error::bad_argument(
+                    error.message,
+                    "Give keys and values that content has: '{\"key\": \"value\"}'.",
+                ),
+                _ => error,
+            })
+        };
         Ok(Self {
             scope,
             context_types: graph::context_types(asked.context_types)?,

@@ -103,6 +103,8 @@ SELECT FROM memory.search('x', tenant => 'nowhere');
 \set VERBOSITY terse
 SELECT FROM memory.search('x', context_types => '{tool_outptu}');
 SELECT FROM memory.search('x', half_life => '0');
+\set VERBOSITY default
+SELECT FROM memory.search('x', filter => '[1]');
 \set VERBOSITY sqlstate
 -- a service context without a user covers the tenant; a user sees nobody else's
 SELECT FROM memory.store_node('{"t": "the same words"}', 'tool_output', tenant => 'search', user_id => 'ann');
