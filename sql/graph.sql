@@ -219,6 +219,12 @@ END;
 COMMENT ON FUNCTION memory.get_nodes(uuid[], text, text) IS
     'The nodes with these ids, each once, in the order of the ids; unknown, ended and invisible ones are left out alike.';
 
+CREATE FUNCTION memory.holds_tags(tags text[], asked text[]) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 1000
+AS 'MODULE_PATHNAME', 'holds_tags';
+COMMENT ON FUNCTION memory.holds_tags(text[], text[]) IS
+    'Internal: tags @> asked where both are long: each is looked up, not compared with all others, and it can be cancelled.';
+
 CREATE FUNCTION memory.list_nodes(
     context_types text[] DEFAULT NULL, tags text[] DEFAULT NULL, max_nodes integer DEFAULT 100,
     tenant text DEFAULT NULL, user_id text DEFAULT NULL
@@ -234,7 +240,9 @@ BEGIN ATOMIC
         WHERE n.tenant_id = s.tenant_id AND n.user_id BETWEEN s.user_low AND s.user_high
             AND memory.holds_at(n.valid_from, n.valid_to, n.expires_at, statement_timestamp())
             AND (asked.context_types IS NULL OR n.context_type = ANY (asked.context_types))
-            AND (list_nodes.tags IS NULL OR n.tags @> list_nodes.tags)
+            AND (list_nodes.tags IS NULL OR CASE
+                WHEN cardinality(n.tags)::bigint * cardinality(list_nodes.tags) <= 100000 THEN n.tags @> list_nodes.tags
+                ELSE memory.holds_tags(n.tags, list_nodes.tags) END)
         ORDER BY n.created_at DESC, n.node_id DESC
         LIMIT memory.check_positive('max_nodes', list_nodes.max_nodes)
     ) AS found
@@ -470,7 +478,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION memory.get_user_metadata(text, text) IS 'What is known of the user; {} if nothing is.';
 
-SELECT memory.allow('app', 'holds_at', 'merge_entity', 'check_end', 'check_direction', 'check_context_types',
+SELECT memory.allow('app', 'holds_at', 'holds_tags', 'merge_entity', 'check_end', 'check_direction', 'check_context_types',
     'store_node', 'store_nodes', 'get_nodes', 'list_nodes', 'delete_nodes', 'end_node', 'touch_nodes',
     'store_relationship', 'store_relationships', 'end_relationship', 'get_relationships', 'traverse',
     'get_user_stats', 'set_user_metadata', 'get_user_metadata');

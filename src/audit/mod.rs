@@ -71,7 +71,7 @@ fn log(trigger: &Trigger) {
     let kind = Kind {
         operation,
         in_bulk: IN_BULK.get(),
-        single: rows == 1 && (operation != Operation::Update || !trigger.sets_key()),
+        single: rows == 1 && (operation != Operation::Update || !trigger.changes_key()),
     };
     // The entry names the user who did it: that user too is held.
     context::hold::share_own();

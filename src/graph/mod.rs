@@ -19,6 +19,8 @@ mod tables;
 mod traverse;
 mod walk;
 
+use std::collections::HashSet;
+
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -95,6 +97,25 @@ raw_function!(merge_entity, pg_finfo_merge_entity, |call| {
         Ok(()) => call.value(merged),
         Err(error) => error.raise(),
     }
+});
+
+raw_function!(holds_tags, pg_finfo_holds_tags, |call| {
+    // Declared STRICT: no argument is NULL.
+    let texts = |i| call.argument::<Vec<Option<String>>>(i).unwrap_or_default();
+    let asked = texts(1);
+    let mut missing: HashSet<&str> = HashSet::with_capacity(asked.len());
+    for tag in &asked {
+        pgrx::check_for_interrupts!();
+        let Some(tag) = tag else {
+            return call.value(false);
+        };
+        missing.insert(tag);
+    }
+    for tag in texts(0).iter().flatten() {
+        pgrx::check_for_interrupts!();
+        missing.remove(tag.as_str());
+    }
+    call.value(missing.is_empty())
 });
 
 /// Calls `visit` with each of a user's nodes and one that it is related to, in whatever direction and by whatever type, at `as_of`; once

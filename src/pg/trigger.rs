@@ -74,17 +74,94 @@ impl Trigger {
         }
     }
 
-    /// Whether the UPDATE sets a column of the table's primary key.
-    pub fn sets_key(&self) -> bool {
+    /// Whether the UPDATE has changed the primary key of a row; see `changes`.
+    pub fn changes_key(&self) -> bool {
+        let mut columns = Vec::new();
         // SAFETY: trigger data of an open relation; the bitmap of the key is a copy of our own.
         unsafe {
             let key = pg_sys::RelationGetIndexAttrBitmap(
                 (*self.0).tg_relation,
                 pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY,
             );
-            let sets = pg_sys::bms_overlap((*self.0).tg_updatedcols, key);
+            let mut member = -1;
+            loop {
+                member = pg_sys::bms_next_member(key, member);
+                if member < 0 {
+                    break;
+                }
+                columns.push(member + pg_sys::FirstLowInvalidHeapAttributeNumber);
+            }
             pg_sys::bms_free(key);
-            sets
+        }
+        self.changes(&columns)
+    }
+
+    /// Whether the UPDATE has changed one of these columns of a row; see `changes`.
+    pub fn changes_any(&self, columns: &[&std::ffi::CStr]) -> bool {
+        // SAFETY: a catalog lookup. A column that is not there has the number 0.
+        let number =
+            |column: &&std::ffi::CStr| i32::from(unsafe { pg_sys::get_attnum(self.relation(), column.as_ptr()) });
+        let columns: Vec<i32> = columns.iter().map(number).filter(|number| *number > 0).collect();
+        self.changes(&columns)
+    }
+
+    /// Whether a row of the transition tables has, as it is stored, another value in one of these columns than before. Not what the statement
+    /// sets (tg_updatedcols): where it holds several UPDATEs of the table (WITH), that is what the last of them sets, and the
+    /// transition tables have the rows of all.
+    fn changes(&self, columns: &[i32]) -> bool {
+        // SAFETY: trigger data with the transition tables of a running UPDATE, whose rows are of the table's row type and come in pairs. Each is
+        // read with a pointer of our own; a row is good until the next is read. A Datum is looked at as its column's type has it.
+        unsafe {
+            let (old, new) = ((*self.0).tg_oldtable, (*self.0).tg_newtable);
+            if old.is_null() || new.is_null() {
+                return true;
+            }
+            let row_type = (*(*self.0).tg_relation).rd_att;
+            let types: Vec<(i32, i16, bool)> = columns
+                .iter()
+                .map(|column| {
+                    let (mut length, mut by_value) = (0, false);
+                    pg_sys::get_typlenbyval(pg_sys::SPI_gettypeid(row_type, *column), &mut length, &mut by_value);
+                    (*column, length, by_value)
+                })
+                .collect();
+            let most = columns.iter().copied().max().unwrap_or(0);
+            let pair = [old, new].map(|table| {
+                let pointer = pg_sys::tuplestore_alloc_read_pointer(table, pg_sys::EXEC_FLAG_REWIND as i32);
+                pg_sys::tuplestore_select_read_pointer(table, pointer);
+                pg_sys::tuplestore_rescan(table);
+                let slot = pg_sys::MakeSingleTupleTableSlot(row_type, &raw const pg_sys::TTSOpsMinimalTuple);
+                (table, slot)
+            });
+            let mut changed = false;
+            while !changed {
+                pgrx::check_for_interrupts!();
+                let [before, after] = pair.map(|(table, slot)| {
+                    let is_there = pg_sys::tuplestore_gettupleslot(table, true, false, slot);
+                    if is_there {
+                        pg_sys::slot_getsomeattrs_int(slot, most);
+                    }
+                    is_there.then_some(slot)
+                });
+                let (Some(before), Some(after)) = (before, after) else {
+                    changed = before != after;
+                    break;
+                };
+                changed = types.iter().any(|(column, length, by_value)| {
+                    let value = |slot: *mut pg_sys::TupleTableSlot| {
+                        let place = *column as usize - 1;
+                        (!*(*slot).tts_isnull.add(place)).then(|| *(*slot).tts_values.add(place))
+                    };
+                    match (value(before), value(after)) {
+                        (Some(before), Some(after)) => !is_stored_alike(before, after, *length, *by_value),
+                        (before, after) => before.is_some() != after.is_some(),
+                    }
+                });
+            }
+            for (_, slot) in pair {
+                pg_sys::ExecDropSingleTupleTableSlot(slot);
+            }
+            changed
         }
     }
 
@@ -99,19 +176,6 @@ impl Trigger {
         };
         // SAFETY: trigger data.
         unsafe { count((*self.0).tg_oldtable).max(count((*self.0).tg_newtable)) }
-    }
-
-    /// Whether an UPDATE sets one of these columns, by their names; where that is not known, yes.
-    pub fn sets_any(&self, columns: &[&std::ffi::CStr]) -> bool {
-        // SAFETY: trigger data; the set is NULL or PostgreSQL's own. A column that is not there has no number that is in it.
-        unsafe {
-            let set = (*self.0).tg_updatedcols;
-            set.is_null()
-                || columns.iter().any(|column| {
-                    let number = i32::from(pg_sys::get_attnum(self.relation(), column.as_ptr()));
-                    pg_sys::bms_is_member(number - pg_sys::FirstLowInvalidHeapAttributeNumber, set)
-                })
-        }
     }
 
     /// Runs statements that see the transition tables under the names that CREATE TRIGGER gave them.
@@ -136,5 +200,27 @@ impl Trigger {
             };
             pg_sys::Datum::from(row)
         }
+    }
+}
+
+/// Whether two values are the same bytes as they are stored: out of line, in the same place.
+///
+/// # Safety
+/// Both are of one type, of which the others are `typlen` and `typbyval`.
+unsafe fn is_stored_alike(a: pg_sys::Datum, b: pg_sys::Datum, length: i16, by_value: bool) -> bool {
+    if by_value {
+        return a == b;
+    }
+    // SAFETY: as the caller promises; what else a length says, is taken for another value.
+    unsafe {
+        let bytes = |datum: pg_sys::Datum| {
+            let size = match length {
+                1.. => length as usize,
+                -1 => pgrx::varsize_any(datum.cast_mut_ptr()),
+                _ => return None,
+            };
+            Some(std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), size))
+        };
+        bytes(a).is_some_and(|a| bytes(b) == Some(a))
     }
 }

@@ -226,7 +226,7 @@ fn search_for(call: Call) -> Result<pg_sys::Datum> {
     ]
     .map(|(ranked, weight)| Leg { ranked, weight });
     let hits = fusion::fuse(&legs, config::SEARCH_RRF_K.get());
-    let answer = shape_answer(&filter, &users, hits, &shape);
+    let answer = shape_answer(&filter, &users, hits, &shape)?;
     let keys: Vec<Key<'_>> = answer.iter().map(|row| users.key(row.0)).collect();
     let places = filter.find(&keys);
     // All are there: they passed the filter in this statement.
@@ -255,7 +255,12 @@ fn search_for(call: Call) -> Result<pg_sys::Datum> {
 }
 
 /// The best of the hits and of what is around them, each with its score and the relationships that it is away.
-fn shape_answer(filter: &Filter<'_>, users: &Users, hits: Vec<(Item, f64)>, shape: &Shape) -> Vec<(Item, f64, u32)> {
+fn shape_answer(
+    filter: &Filter<'_>,
+    users: &Users,
+    hits: Vec<(Item, f64)>,
+    shape: &Shape,
+) -> Result<Vec<(Item, f64, u32)>> {
     let damping = config::SEARCH_DAMPING.get();
     // What is old may fall behind: then more are looked at than are given.
     let wanted = |candidates: usize| match shape.half_life {
@@ -266,7 +271,7 @@ fn shape_answer(filter: &Filter<'_>, users: &Users, hits: Vec<(Item, f64)>, shap
     if shape.neighbours > 0 {
         let hits: HashSet<Item> = candidates.iter().map(|(item, _)| *item).collect();
         let items: Vec<Item> = candidates.iter().map(|(item, _)| *item).collect();
-        let around = near::neighbours(filter, &items, users, widen::reach(shape.neighbours));
+        let around = near::neighbours(filter, &items, users, widen::reach(shape.neighbours))?;
         candidates = widen::gather(&candidates, &around, shape.neighbours, damping);
         let most = wanted(candidates.len());
         candidates = near::passing(filter, candidates, |item| hits.contains(item), users, most);
@@ -283,5 +288,5 @@ fn shape_answer(filter: &Filter<'_>, users: &Users, hits: Vec<(Item, f64)>, shap
         answer.sort_unstable_by(|a, b| best_first(&(a.0, a.1), &(b.0, b.1)));
         answer.truncate(shape.most);
     }
-    answer
+    Ok(answer)
 }

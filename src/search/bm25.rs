@@ -38,6 +38,9 @@ pub struct Scored {
 /// Which phrases documents of one language hold, as bits in the order of `Terms::all_phrases`.
 pub trait Phrases {
     fn held(&mut self, language: u32, terms: &Terms, documents: &[Document]) -> Vec<u64>;
+
+    /// Called for every document: whoever wants to stop the work unwinds from here.
+    fn pause(&mut self) {}
 }
 
 /// The constants of BM25.
@@ -233,6 +236,7 @@ impl Index {
         let ends = ends.chain([self.matches.len()]);
         let mut scored = Vec::with_capacity(self.documents.len());
         for (i, (document, end)) in self.documents.iter().zip(ends).enumerate() {
+            phrases.pause();
             let at = self.language(document.language);
             let language = &self.languages[at];
             let matches = &self.matches[document.matches as usize..end];
@@ -294,7 +298,10 @@ impl Index {
                 continue;
             }
             let places: Vec<u32> = (0..self.documents.len() as u32)
-                .filter(|i| self.may_hold(language, *i))
+                .filter(|i| {
+                    phrases.pause();
+                    self.may_hold(language, *i)
+                })
                 .collect();
             let asked: Vec<Document> = places.iter().map(|i| self.documents[*i as usize]).collect();
             held.extend(
@@ -358,7 +365,7 @@ mod tests {
                 terms
                     .all_phrases()
                     .enumerate()
-                    .map(|(i, phrase)| u64::from(places.hold(phrase)) << i)
+                    .map(|(i, phrase)| u64::from(places.hold(phrase, &mut || ())) << i)
                     .sum()
             };
             documents.iter().map(held).collect()

@@ -45,7 +45,9 @@ thread_local! {
                     "",
                     "AND n.valid_from <= $5 AND (n.valid_to IS NULL OR n.valid_to > $5)
                      AND (n.expires_at IS NULL OR n.expires_at > $5)
-                     AND ($6 IS NULL OR n.context_type = ANY ($6)) AND ($7 IS NULL OR n.tags @> $7)
+                     AND ($6 IS NULL OR n.context_type = ANY ($6)) AND ($7 IS NULL OR CASE
+                         WHEN cardinality(n.tags)::bigint * cardinality($7) <= 100000 THEN n.tags @> $7
+                         ELSE memory.holds_tags(n.tags, $7) END)
                      AND ($8 IS NULL OR n.tier = ANY ($8)) AND ($9 IS NULL OR n.content @> $9)"
                 )
             ),

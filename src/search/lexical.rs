@@ -182,13 +182,16 @@ impl Phrases for Texts<'_> {
                             }
                         });
                         for (number, phrase) in terms.all_phrases().enumerate() {
-                            pause();
-                            held[place] |= u64::from(places.hold(phrase)) << number;
+                            held[place] |= u64::from(places.hold(phrase, &mut pause)) << number;
                         }
                     }
                 });
             });
         }
         held
+    }
+
+    fn pause(&mut self) {
+        pause();
     }
 }

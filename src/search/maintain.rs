@@ -110,7 +110,7 @@ raw_function!(documents_follow, pg_finfo_documents_follow, |call| {
             Operation::Insert => INSERT.with(|steps| steps.run(&trigger)),
             Operation::Delete => DELETE.with(|steps| steps.run(&trigger)),
             Operation::Update => {
-                if trigger.sets_any(&[c"tenant_id", c"user_id", c"node_id", c"summary", c"content", c"tags"]) {
+                if trigger.changes_any(&[c"tenant_id", c"user_id", c"node_id", c"summary", c"content", c"tags"]) {
                     UPDATE.with(|steps| steps.run(&trigger));
                 }
             }
@@ -149,6 +149,8 @@ pub fn add_content<'a>(text: &mut Text<'a>, content: Container<'a>) {
             .map(|(_, value)| value.read()),
     )];
     while let Some(values) = open.last_mut() {
+        // What the summary holds already fills nothing: there may be any number of values.
+        pause();
         if text.is_full() {
             return;
         }

@@ -11,6 +11,7 @@ use super::answer::{Item, Users};
 use super::filter::{Chunks, Filter, nodes_at};
 use super::widen::{Near, Relations};
 use crate::context::Subject;
+use crate::error::{Error, Result};
 use crate::graph;
 use crate::pg::catalog::TableName;
 use crate::pg::range::{self, Range};
@@ -29,6 +30,9 @@ thread_local! {
     };
 }
 
+/// How many neighbours a search takes in, each as often as a hit is near it: 64 MB, and 100 ms to put in order.
+const MOST_NEAR: usize = 1_000_000;
+
 /// The column of the node in the index of sessions.
 const NODE: usize = 4;
 
@@ -45,9 +49,11 @@ fn about(filter: &Filter<'_>, items: &[Item], users: &Users, visit: &mut dyn FnM
 
 /// The rows of the hits' sessions within `reach` of them, by (valid_from, node_id), whether they pass the filter or not: what does not stands
 /// where it stands, and nothing takes its place.
-pub fn neighbours(filter: &Filter<'_>, hits: &[Item], users: &Users, reach: u32) -> Vec<Near<Item>> {
+///
+/// 54000 where they are more than `MOST_NEAR`.
+pub fn neighbours(filter: &Filter<'_>, hits: &[Item], users: &Users, reach: u32) -> Result<Vec<Near<Item>>> {
     let Some(table) = NODES.with(TableName::find).filter(|table| range::may_read(table.oid)) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let mut sessions: BTreeMap<(u32, String), Vec<usize>> = BTreeMap::new();
     about(filter, hits, users, &mut |place, session, _| {
@@ -80,6 +86,13 @@ pub fn neighbours(filter: &Filter<'_>, hits: &[Item], users: &Users, reach: u32)
             };
             let first = at.saturating_sub(reach as usize);
             let last = at.saturating_add(reach as usize).min(nodes.len() - 1);
+            pgrx::check_for_interrupts!();
+            if near.len() + (last - first) > MOST_NEAR {
+                return Err(Error::bound_passed(
+                    format!("more than {MOST_NEAR} neighbours stand around the hits"),
+                    "Ask for less: fewer neighbours, a smaller max_results.",
+                ));
+            }
             near.extend((first..=last).filter(|place| place != at).map(|place| Near {
                 hit,
                 item: Item {
@@ -91,7 +104,7 @@ pub fn neighbours(filter: &Filter<'_>, hits: &[Item], users: &Users, reach: u32)
         }
     }
     near.sort_unstable_by_key(|near| (near.hit, near.steps, near.item));
-    near
+    Ok(near)
 }
 
 /// The first `most` candidates that pass the filter, in their order. What the legs found has passed; others are asked as they are needed.

@@ -105,8 +105,8 @@ impl Places {
         self.0.entry(term).or_default().push(place);
     }
 
-    /// Whether the phrase is there.
-    pub fn hold(&self, phrase: &Phrase) -> bool {
+    /// Whether the phrase is there. `pause` is called for each place where it may begin.
+    pub fn hold(&self, phrase: &Phrase, pause: &mut dyn FnMut()) -> bool {
         let stands = |(offset, terms): &(u32, Vec<Term>), start: u32| {
             terms.iter().any(|term| {
                 self.0
@@ -118,8 +118,9 @@ impl Places {
             return false;
         };
         let starts = first.iter().filter_map(|term| self.0.get(term)).flatten();
-        starts
-            .into_iter()
-            .any(|start| phrase[1..].iter().all(|place| stands(place, *start)))
+        starts.into_iter().any(|start| {
+            pause();
+            phrase[1..].iter().all(|place| stands(place, *start))
+        })
     }
 }

@@ -68,4 +68,32 @@ EXCEPTION WHEN query_canceled THEN
 END
 $$;
 ROLLBACK;
-\c - postgres
+-- search: values that the summary holds or nearly holds; tags that are all compared with all; neighbours of
+-- everything, each with everything
+CREATE FUNCTION pg_temp.cancelled(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    began timestamptz := clock_timestamp();
+BEGIN
+    EXECUTE statement;
+    RETURN 'done';
+EXCEPTION WHEN query_canceled THEN
+    RETURN CASE WHEN clock_timestamp() > began + interval '1.5 seconds' THEN 'cancelled after ' || clock_timestamp() - began ELSE 'cancelled' END;
+END
+$$;
+BEGIN;
+SELECT FROM memory.set_security_context('attack-a', 'alice');
+INSERT INTO memory.nodes (tenant_id, user_id, session_id, content, context_type, summary, tags)
+SELECT memory.current_tenant_id(), 'alice', 'slow', '{}', 'tool_output', 'slowly ' || i, '{}' FROM generate_series(1, 3000) AS i;
+INSERT INTO memory.nodes (tenant_id, user_id, content, context_type, summary, tags)
+SELECT memory.current_tenant_id(), 'alice', jsonb_build_object('a', repeat('bb ', 330000)), 'tool_output', 'phrase',
+    ARRAY(SELECT i::text FROM generate_series(1, 20000) AS i);
+SET LOCAL statement_timeout = '100ms';
+SELECT pg_temp.cancelled($$INSERT INTO memory.nodes (tenant_id, user_id, content, context_type, summary)
+    SELECT memory.current_tenant_id(), 'alice', jsonb_build_object('a', array_fill('x'::text, '{100000}')), 'tool_output', repeat('x', 4000)$$);
+SET LOCAL statement_timeout = '10s';
+SELECT count(*) FROM memory.search('phrase', tags => array_fill('20000'::text, '{200000}'));
+SELECT count(*) FROM memory.list_nodes(tags => array_fill('20000'::text, '{200000}'));
+SELECT count(*) FROM memory.list_nodes(tags => ARRAY(SELECT i::text FROM generate_series(1, 20001) AS i));
+SELECT count(*) FROM memory.list_nodes(tags => array_append(array_fill('20000'::text, '{200000}'), NULL));
+SELECT count(*) FROM memory.search('slowly', neighbours => 1000, max_results => 2147483647);
+ROLLBACK;
