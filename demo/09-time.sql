@@ -22,6 +22,9 @@ SELECT 'before', array_agg(n.entity_id ORDER BY n.entity_id)
 FROM memory.get_relationships(:'dpkg', direction => 'out', as_of => :'before') AS r
 JOIN memory.nodes n ON n.node_id = r.to_node_id;
 
+-- What was known of a node, and when: each change is a version.
+SELECT version, changed_at::time(0) AS at, operation, actor, content->'update_count' AS stored_again FROM memory.node_history(:'dpkg');
+
 INSERT INTO input.claim
 SELECT 'dpkg needs tar now', count(*) FILTER (WHERE to_node_id = :'tar'), 0
 FROM memory.get_relationships(:'dpkg', direction => 'out')
