@@ -104,7 +104,8 @@ pub fn unwrap<T>(result: Result<T, pgrx::spi::Error>) -> T {
     result.unwrap_or_else(|error| panic!("SPI: {error}"))
 }
 
-/// search_path is pg_catalog until this is dropped.
+/// Until this is dropped search_path is pg_catalog, and what anybody may set that changes how names and numbers are written is as
+/// statements that are made of names, and images that are made of rows, need it.
 pub(super) struct PinnedPath {
     level: i32,
 }
@@ -113,23 +114,35 @@ const PINNED: &std::ffi::CStr = c"pg_catalog, pg_temp";
 
 impl PinnedPath {
     pub(super) fn new() -> Option<Self> {
-        // SAFETY: a GUC nest level of our own, closed in drop or by the abort of the (sub)transaction.
+        // SAFETY: a GUC nest level of our own, closed in drop or by the abort of the (sub)transaction; backend-local globals.
         unsafe {
             let now = pg_sys::namespace_search_path;
-            if !now.is_null() && std::ffi::CStr::from_ptr(now) == PINNED {
+            let wanted = [
+                (
+                    now.is_null() || std::ffi::CStr::from_ptr(now) != PINNED,
+                    c"search_path",
+                    PINNED,
+                ),
+                // "user_id" is not user_id to who compares them.
+                (pg_sys::quote_all_identifiers, c"quote_all_identifiers", c"off"),
+                (pg_sys::extra_float_digits < 1, c"extra_float_digits", c"1"),
+            ];
+            if wanted.iter().all(|(is_other, ..)| !is_other) {
                 return None;
             }
             let level = pg_sys::NewGUCNestLevel();
-            pg_sys::set_config_option(
-                c"search_path".as_ptr(),
-                PINNED.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
+            for (_, name, value) in wanted.iter().filter(|(is_other, ..)| *is_other) {
+                pg_sys::set_config_option(
+                    name.as_ptr(),
+                    value.as_ptr(),
+                    pg_sys::GucContext::PGC_USERSET,
+                    pg_sys::GucSource::PGC_S_SESSION,
+                    pg_sys::GucAction::GUC_ACTION_SAVE,
+                    true,
+                    0,
+                    false,
+                );
+            }
             Some(Self { level })
         }
     }
