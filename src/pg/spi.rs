@@ -99,6 +99,20 @@ pub fn run(sql: &str) {
     unwrap(Spi::run(sql));
 }
 
+/// Frees what PostgreSQL allocates for `work` when it is done, such as the large values of a row: else they stay until the transaction
+/// ends. `work` keeps nothing that it read in its place.
+pub fn freeing(work: impl FnOnce()) {
+    let mut memory = pgrx::PgMemoryContexts::new("memory_ext work");
+    // SAFETY: memory contexts of our own, current while `work` runs; nothing of them is handed on. Two, since pgrx detoasts a row's value
+    // into the parent of the current one.
+    unsafe {
+        memory.switch_to(|_| {
+            let mut inner = pgrx::PgMemoryContexts::new("memory_ext work, inner");
+            inner.switch_to(|_| work())
+        })
+    }
+}
+
 /// A SQL error unwinds by itself; what comes back as Err is a mistake in this library.
 pub fn unwrap<T>(result: Result<T, pgrx::spi::Error>) -> T {
     result.unwrap_or_else(|error| panic!("SPI: {error}"))

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::pg::catalog::{Table, TableName};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::range::{self, Range};
-use crate::pg::spi::{Statement, unwrap};
+use crate::pg::spi::{self, Statement, unwrap};
 
 /// The columns of the key's index.
 const USER: usize = 1;
@@ -162,28 +162,31 @@ impl Phrases for Texts<'_> {
             TEXT.with(|statement| {
                 statement.read(&arguments, |rows| {
                     for row in rows {
-                        let place = found.key(unwrap(row.get::<i64>(1)).expect("WITH ORDINALITY"));
-                        let summary: Option<String> = unwrap(row.get(2));
-                        let mut text = Text::new(summary.map(Cow::Owned));
-                        if let Some(content) = unwrap(row.get::<Jsonb<'_>>(3)) {
-                            add_content(&mut text, content.root());
-                        }
-                        for tag in unwrap(row.get::<Vec<Option<String>>>(4))
-                            .unwrap_or_default()
-                            .into_iter()
-                            .flatten()
-                        {
-                            text.add_tag(Cow::Owned(tag));
-                        }
-                        let mut places = Places::default();
-                        text.places(&mut language, &mut pause, &mut |term, place| {
-                            if wanted.contains(&term) {
-                                places.add(term, place);
+                        // Content may be large, and is read one by one.
+                        spi::freeing(|| {
+                            let place = found.key(unwrap(row.get::<i64>(1)).expect("WITH ORDINALITY"));
+                            let summary: Option<String> = unwrap(row.get(2));
+                            let mut text = Text::new(summary.map(Cow::Owned));
+                            if let Some(content) = unwrap(row.get::<Jsonb<'_>>(3)) {
+                                add_content(&mut text, content.root());
+                            }
+                            for tag in unwrap(row.get::<Vec<Option<String>>>(4))
+                                .unwrap_or_default()
+                                .into_iter()
+                                .flatten()
+                            {
+                                text.add_tag(Cow::Owned(tag));
+                            }
+                            let mut places = Places::default();
+                            text.places(&mut language, &mut pause, &mut |term, place| {
+                                if wanted.contains(&term) {
+                                    places.add(term, place);
+                                }
+                            });
+                            for (number, phrase) in terms.all_phrases().enumerate() {
+                                held[place] |= u64::from(places.hold(phrase, &mut pause)) << number;
                             }
                         });
-                        for (number, phrase) in terms.all_phrases().enumerate() {
-                            held[place] |= u64::from(places.hold(phrase, &mut pause)) << number;
-                        }
                     }
                 });
             });

@@ -97,3 +97,13 @@ SELECT count(*) FROM memory.list_nodes(tags => ARRAY(SELECT i::text FROM generat
 SELECT count(*) FROM memory.list_nodes(tags => array_append(array_fill('20000'::text, '{200000}'), NULL));
 SELECT count(*) FROM memory.search('slowly', neighbours => 1000, max_results => 2147483647);
 ROLLBACK;
+-- a phrase in large contents: one after the other, not all at once
+\c - postgres
+INSERT INTO memory.nodes (tenant_id, user_id, content, context_type)
+SELECT memory.tenant_id('attack-a'), 'large', jsonb_build_object('a', repeat('bb cc ', 3000000)), 'tool_output' FROM generate_series(1, 20);
+\c - postgres
+CREATE FUNCTION pg_temp.peak() RETURNS bigint LANGUAGE sql AS $$SELECT substring(pg_read_file('/proc/self/status') FROM 'VmPeak:\s+(\d+)')::bigint$$;
+SELECT pg_temp.peak() AS before \gset
+SELECT count(*) FROM memory.search('"bb cc bb"', tenant => 'attack-a', user_id => 'large');
+SELECT pg_temp.peak() - :before < 200000 AS one_by_one;
+DELETE FROM memory.nodes WHERE user_id = 'large';
