@@ -58,6 +58,8 @@ choose_base() {
 # use_pg [NN]: sets nn, tree, bindir and pg_config to the private copy of PostgreSQL NN, else of the last one set up.
 use_pg() {
     nn=${1:-}
+    # scripts/setup may have chosen it since this script began.
+    [[ ! -r $target/base ]] || base=$(<"$target/base")
     if [[ -z $nn ]]; then
         [[ -r $base/pg/current ]] || die "PostgreSQL is not set up yet: run scripts/setup"
         nn=$(<"$base/pg/current")
