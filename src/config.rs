@@ -31,6 +31,25 @@ pub fn text_search_config() -> String {
     value.map_or_else(String::new, |value| value.to_string_lossy().into_owned())
 }
 
+/// Unset: nothing is encrypted until an operator has made a key, outside the database. For the whole server, from its configuration.
+pub static MASTER_KEY_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+pub static MASTER_KEY_COMMAND: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// The path of the file that the master key is in, if one is set.
+pub fn master_key_file() -> Option<String> {
+    set_text(&MASTER_KEY_FILE)
+}
+
+/// The command that prints the master key, if one is set.
+pub fn master_key_command() -> Option<String> {
+    set_text(&MASTER_KEY_COMMAND)
+}
+
+fn set_text(setting: &GucSetting<Option<CString>>) -> Option<String> {
+    let value = setting.get()?.to_string_lossy().into_owned();
+    (!value.is_empty()).then_some(value)
+}
+
 /// The constants of BM25 that Anserini found to do well on short passages; on dialogues they are ahead of the textbook's 1.2 and 0.75.
 pub static SEARCH_BM25_K1: GucSetting<f64> = GucSetting::<f64>::new(0.9);
 pub static SEARCH_BM25_B: GucSetting<f64> = GucSetting::<f64>::new(0.4);
@@ -110,6 +129,7 @@ pub fn define(context: pg::guc::Watch, is_uuid: fn(&str) -> bool) {
         GucContext::Suset,
         GucFlags::default(),
     );
+    define_keys();
     define_search();
     pg::guc::define_uuid_setting(
         c"memory.system_tenant_id",
@@ -119,6 +139,26 @@ pub fn define(context: pg::guc::Watch, is_uuid: fn(&str) -> bool) {
     );
     pg::guc::define_context(context);
     pg::guc::reserve_prefix(c"memory");
+}
+
+/// Where the master key is: not to be read by who may not know, and the same for every session, so that none wraps by another key.
+fn define_keys() {
+    for (name, about, more, setting) in [
+        (
+            c"memory.master_key_file",
+            c"The file that the master key is in.",
+            c"One key per line, newest first: 64 hexadecimal digits or base64. The server's user's alone, outside the data folder.",
+            &MASTER_KEY_FILE,
+        ),
+        (
+            c"memory.master_key_command",
+            c"The command that prints the master key, in place of a file.",
+            c"Run by sh as the server's user; what it prints is read as the file is.",
+            &MASTER_KEY_COMMAND,
+        ),
+    ] {
+        GucRegistry::define_string_guc(name, about, more, setting, GucContext::Sighup, GucFlags::SUPERUSER_ONLY);
+    }
 }
 
 /// What a search is tuned by: anyone's to set, for it changes no more than the order of what one sees.

@@ -21,6 +21,8 @@ pub enum Situation {
     BoundPassed,
     /// 55000: the library or a setting that is needed is missing.
     NotReady,
+    /// XX001: a tampered ciphertext, a broken seal.
+    Corrupt,
 }
 
 impl Situation {
@@ -32,6 +34,7 @@ impl Situation {
             Self::NotAllowed => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::BoundPassed => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::NotReady => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::Corrupt => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
         }
     }
 }
@@ -77,6 +80,10 @@ impl Error {
 
     pub fn not_ready(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(Situation::NotReady, message, hint)
+    }
+
+    pub fn corrupt(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Situation::Corrupt, message, hint)
     }
 
     /// Raises the error in PostgreSQL; for places that cannot return a `Result`.

@@ -15,6 +15,7 @@ mod retention;
 mod search;
 mod session;
 mod tenant;
+mod trust;
 mod violation;
 mod vocabulary;
 

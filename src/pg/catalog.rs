@@ -137,7 +137,8 @@ pub struct Column {
     pub in_key: bool,
     /// Whether its type's equality stands in pg_catalog.
     pub comparable: bool,
-    /// Whether the audit log shows it: not what other extensions' types hold, nor what is computed.
+    /// Whether the audit log shows it: not what other extensions' types hold, nor what is computed, nor what the master key has wrapped: the log
+    /// is in every dump, and what it kept would outlive its destruction.
     pub imaged: bool,
 }
 
@@ -148,6 +149,7 @@ thread_local! {
                     coalesce(a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false),
                     t.typnamespace = 'pg_catalog'::regnamespace AND t.typname NOT IN ('json', 'xml'),
                     t.typnamespace = 'pg_catalog'::regnamespace AND a.attgenerated = ''
+                        AND NOT (a.atttypid = 'bytea'::regtype AND a.attname LIKE 'wrapped%')
              FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
                   LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
              WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",

@@ -6,6 +6,7 @@ pub mod array;
 pub mod autonomous;
 pub mod call;
 pub mod catalog;
+pub mod command;
 pub mod guc;
 pub mod jsonb;
 pub mod jsonb_builder;

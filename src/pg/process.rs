@@ -33,6 +33,36 @@ pub fn random() -> u64 {
     value
 }
 
+/// Bytes from PostgreSQL's strong random source.
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // SAFETY: fills the bytes it is given.
+    if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), N) } {
+        crate::error::Error::not_ready("no random numbers are to be had", "See the server's log.").raise();
+    }
+    bytes
+}
+
+/// Asks the system to keep the memory at these addresses out of swap; where it will not, that is that.
+pub fn keep_from_swap(memory: std::ops::Range<usize>) {
+    // SAFETY: mlock changes nothing that a program sees; addresses that are not mapped are an error, which is ignored.
+    unsafe { libc::mlock(std::ptr::without_provenance(memory.start), memory.len()) };
+}
+
+/// The user that the server runs as.
+pub fn user_id() -> u32 {
+    // SAFETY: always succeeds.
+    unsafe { libc::geteuid() }
+}
+
+/// The data folder's path.
+pub fn data_folder() -> std::path::PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    // SAFETY: NUL-terminated, set once when the server starts.
+    let path = unsafe { std::ffi::CStr::from_ptr(pg_sys::DataDir) };
+    std::ffi::OsStr::from_bytes(path.to_bytes()).into()
+}
+
 /// Whether this is a parallel worker whose leader has written in this transaction.
 pub fn is_parallel_worker_of_a_writer() -> bool {
     // SAFETY: a backend-local global.

@@ -1,0 +1,8 @@
+//! Trust: keys and what they protect.
+
+#[allow(dead_code)]
+mod cipher;
+#[allow(dead_code)]
+pub mod master;
+#[allow(dead_code)]
+mod ring;
