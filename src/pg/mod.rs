@@ -7,6 +7,7 @@ pub mod autonomous;
 pub mod call;
 pub mod catalog;
 pub mod command;
+pub mod generation;
 pub mod guc;
 pub mod jsonb;
 pub mod jsonb_builder;

@@ -1,20 +1,46 @@
-//! One chunk of shared memory: 64-bit atomics, zero at start.
+//! One chunk of shared memory, in parts: 64-bit atomics, zero at start.
 //!
 //! Protocol: `install` runs in `_PG_init`, before any other use. In the postmaster it reserves the chunk in
 //! shmem_request_hook and maps it in shmem_startup_hook, under AddinShmemInitLock. Without
-//! shared_preload_libraries each backend makes a chunk of its own when `words` is first called. Readers and writers use
+//! shared_preload_libraries each backend makes a chunk of its own when a part is first used. Readers and writers use
 //! atomics only, so nobody waits and a killed process leaves nothing locked.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-static SIZE: OnceLock<fn() -> usize> = OnceLock::new();
+/// A part of the chunk, which `install` gives its place.
+pub struct Part {
+    /// How many words it has; asked when the settings are known.
+    size: fn() -> usize,
+    start: AtomicUsize,
+    end: AtomicUsize,
+}
+
+impl Part {
+    pub const fn new(size: fn() -> usize) -> Self {
+        Self {
+            size,
+            start: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+        }
+    }
+
+    /// Its words: shared, or this backend's own.
+    pub fn words(&self) -> &'static [AtomicU64] {
+        &chunk()[self.start.load(Ordering::Relaxed)..self.end.load(Ordering::Relaxed)]
+    }
+}
+
+/// How many words the chunk has.
+static LENGTH: AtomicUsize = AtomicUsize::new(0);
 /// The shared chunk; after a crash the postmaster maps a new one, hence no OnceLock.
 static SHARED: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
 static OWN: OnceLock<&'static [AtomicU64]> = OnceLock::new();
+/// So that no two parts share a cache line.
+const LINE: usize = 8;
 
 /// Whether the library is being loaded by shared_preload_libraries right now.
 pub fn preloading() -> bool {
@@ -22,9 +48,16 @@ pub fn preloading() -> bool {
     unsafe { pg_sys::process_shared_preload_libraries_in_progress }
 }
 
-/// Remembers how many words are needed and, when preloading, asks PostgreSQL for them.
-pub fn install(size: fn() -> usize) {
-    let _ = SIZE.set(size);
+/// Lays the parts out and, when preloading, asks PostgreSQL for the memory.
+pub fn install(parts: &[&Part]) {
+    let mut length = 0;
+    for part in parts {
+        let size = (part.size)();
+        part.start.store(length, Ordering::Relaxed);
+        part.end.store(length + size, Ordering::Relaxed);
+        length += size.next_multiple_of(LINE);
+    }
+    LENGTH.store(length, Ordering::Relaxed);
     if !preloading() {
         return;
     }
@@ -38,19 +71,19 @@ pub fn install(size: fn() -> usize) {
 }
 
 /// The chunk: shared, or this backend's own.
-pub fn words() -> &'static [AtomicU64] {
+fn chunk() -> &'static [AtomicU64] {
     let shared = SHARED.load(Ordering::Relaxed);
     if shared.is_null() {
         return OWN.get_or_init(|| {
             let own: Vec<AtomicU64> = std::iter::repeat_with(AtomicU64::default)
-                .take(bytes() / size_of::<AtomicU64>())
+                .take(LENGTH.load(Ordering::Relaxed))
                 .collect();
             Vec::leak(own)
         });
     }
     // SAFETY: startup() mapped bytes() bytes there, aligned to a cache line, for as long as this process lives; all-zero
     // bytes are valid atomics and nobody touches them but as atomics.
-    unsafe { std::slice::from_raw_parts(shared, bytes() / size_of::<AtomicU64>()) }
+    unsafe { std::slice::from_raw_parts(shared, LENGTH.load(Ordering::Relaxed)) }
 }
 
 /// Whether other backends see the same words.
@@ -62,7 +95,7 @@ static mut PREVIOUS_REQUEST: pg_sys::shmem_request_hook_type = None;
 static mut PREVIOUS_STARTUP: pg_sys::shmem_startup_hook_type = None;
 
 fn bytes() -> usize {
-    SIZE.get().expect("install comes first")() * size_of::<AtomicU64>()
+    LENGTH.load(Ordering::Relaxed) * size_of::<AtomicU64>()
 }
 
 #[pg_guard]

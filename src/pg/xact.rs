@@ -11,6 +11,8 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
+use super::generation::{Running, Seen};
+
 /// Who is told of the ends of transactions; each in turn.
 #[derive(Clone, Copy)]
 pub struct Listener {
@@ -128,17 +130,82 @@ pub fn next_xid() -> u64 {
     unsafe { pg_sys::ReadNextFullTransactionId().value }
 }
 
-/// Under REPEATABLE READ: every transaction below this id had ended when the snapshot was taken.
-pub fn snapshot_xmin() -> u64 {
-    // SAFETY: in a transaction that keeps its snapshot this returns that snapshot, taking it if it is the first use.
-    let xmin = unsafe { (*pg_sys::GetTransactionSnapshot()).xmin };
-    let next = next_xid();
-    let low = u32::from(xmin);
-    let candidate = (next & !0xffff_ffff) | u64::from(low);
-    if candidate > next {
-        candidate - (1 << 32)
-    } else {
-        candidate
+/// Which transactions a snapshot sees the end of. Good for the statement that took it.
+pub struct Snapshot {
+    snapshot: pg_sys::Snapshot,
+    xmin: u64,
+    xmax: u64,
+}
+
+impl Snapshot {
+    /// That of the statement that runs.
+    pub fn active() -> Self {
+        // SAFETY: a function called by a statement runs with an active snapshot.
+        unsafe { Self::of(pg_sys::GetActiveSnapshot()) }
+    }
+
+    /// One of this instant, for reading a table that is no catalog; in a parallel worker too.
+    pub fn latest(relation: pg_sys::Oid) -> Self {
+        // SAFETY: inside a transaction; PostgreSQL keeps it until the next is taken, which of such a table is anew each time.
+        unsafe { Self::of(pg_sys::GetCatalogSnapshot(relation)) }
+    }
+
+    /// That of a transaction that keeps one (`keeps_snapshot`); taken now, if it is the first use.
+    pub fn of_transaction() -> Self {
+        // SAFETY: inside a transaction.
+        unsafe { Self::of(pg_sys::GetTransactionSnapshot()) }
+    }
+
+    /// # Safety
+    /// A snapshot of rows, which lives as long as this.
+    unsafe fn of(snapshot: pg_sys::Snapshot) -> Self {
+        // SAFETY: as the caller promises.
+        let (xmin, xmax) = unsafe { ((*snapshot).xmin, (*snapshot).xmax) };
+        let next = next_xid();
+        let wide = |xid: pg_sys::TransactionId| {
+            let candidate = (next & !0xffff_ffff) | u64::from(u32::from(xid));
+            if candidate > next {
+                candidate.saturating_sub(1 << 32)
+            } else {
+                candidate
+            }
+        };
+        Self {
+            snapshot,
+            xmin: wide(xmin),
+            xmax: wide(xmax),
+        }
+    }
+}
+
+impl Seen for Snapshot {
+    fn xmin(&self) -> u64 {
+        self.xmin
+    }
+
+    fn xmax(&self) -> u64 {
+        self.xmax
+    }
+
+    fn has_ended(&self, xid: u64) -> bool {
+        // SAFETY: a snapshot of rows; between its bounds ids of 32 bits are told apart.
+        let runs = || unsafe { pg_sys::XidInMVCCSnapshot(pg_sys::TransactionId::from(xid as u32), self.snapshot) };
+        xid < self.xmin || xid < self.xmax && !runs()
+    }
+}
+
+/// The transactions of this instant.
+pub struct Now;
+
+impl Running for Now {
+    fn is_running(&self, xid: u64) -> bool {
+        // SAFETY: looks at shared memory; an id of so long ago that its 32 bits mean another is none that runs.
+        let runs = || unsafe { pg_sys::TransactionIdIsInProgress(pg_sys::TransactionId::from(xid as u32)) };
+        next_xid() - xid < 1 << 31 && runs()
+    }
+
+    fn next_xid(&self) -> u64 {
+        next_xid()
     }
 }
 

@@ -1,38 +1,27 @@
 //! The tenant cache: answers of the resolver in one array of 64-bit atomics that all backends share.
 //!
-//! **Layout.** A header (seed), counters striped by backend, generations striped by table, one tag per entry, the entries.
+//! **Layout.** A header (seed), counters striped by backend, one tag per entry, the entries.
 //! An entry belongs to a set of 8 to 15; a key may stand in either of two sets. The first place of each set holds an answer
 //! that found nothing, the others one that found a tenant, so a flood of unknown keys never displaces a known one.
 //!
 //! **Reading** takes no lock: an entry is a seqlock. The reader copies its words between two reads of its sequence number
 //! and takes an uneven or moved number for a miss. A writer owns an entry by making the number odd; who finds it odd gives up.
 //!
-//! **Freshness.** Each table of tenants has a generation that moves after the commit of a change and before its
-//! acknowledgement. Who fills the cache reads the generation *before* taking the snapshot of his lookup and
-//! publishes the answer under that generation; an answer of another generation is none. So an entry that was read
-//! before a change became visible stays unseen from that commit's acknowledgement on. `horizon` is the highest transaction id that
-//! ever changed the table, set before its commit: a transaction that keeps its snapshot uses the cache only where every id up
-//! to it had ended before the snapshot. A transaction that changed the table and was *prepared* may be ended by
-//! anyone, unheard of here: from PREPARE on the table's answers are in doubt, and the cache is not used, until
-//! somebody who asks finds the table without other writers.
+//! **Freshness.** An answer is published under the generation of its table (see `pg::generation`); an answer of another generation
+//! is none.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::answer::{self, Answer};
 use super::identifier::Key;
+use crate::pg::generation::{Topic, fold};
 
 const LINE: usize = 8;
 const STRIPES: usize = 256;
 const COUNTERS: usize = LINE;
-const GENERATIONS: usize = COUNTERS + STRIPES * LINE;
-const TAGS: usize = GENERATIONS + STRIPES * LINE;
+const TAGS: usize = COUNTERS + STRIPES * LINE;
 const ENTRY: usize = 24;
 const WAYS: usize = 8;
-
-// Words of a table, the generation first.
-const HORIZON: usize = 1;
-const DOUBTS: usize = 2;
-const SETTLED: usize = 3;
 
 // Words of an entry.
 const SEQUENCE: usize = 0;
@@ -42,19 +31,6 @@ const TABLE: usize = 3;
 const REFERENCED: usize = 4;
 const KEY: usize = 5;
 const ANSWER: usize = 13;
-
-/// A table of tenants: database and OID of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Table {
-    pub database: u32,
-    pub relation: u32,
-}
-
-impl Table {
-    fn word(self) -> u64 {
-        u64::from(self.database) << 32 | u64::from(self.relation)
-    }
-}
 
 /// The counters, summed over all backends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,57 +81,17 @@ impl<'a> Cache<'a> {
         self.words[COUNTERS + self.stripe * LINE + counter as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The generation of a table's answers.
-    pub fn generation(&self, table: Table) -> u64 {
-        self.words[Self::generation_at(table)].load(Ordering::Acquire)
-    }
-
-    /// Makes every answer published so far unseen.
-    pub fn advance(&self, table: Table) {
-        self.words[Self::generation_at(table)].fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Notes that a transaction that changed the table is about to be prepared: its end will not be told.
-    pub fn doubt(&self, table: Table) {
-        self.words[Self::generation_at(table) + DOUBTS].fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// How many doubts there have been, where not all are settled. The first stands from the start: transactions may have been
-    /// prepared before a restart.
-    pub fn doubted(&self, table: Table) -> Option<u64> {
-        let at = Self::generation_at(table);
-        let doubts = 1 + self.words[at + DOUBTS].load(Ordering::Acquire);
-        (doubts != self.words[at + SETTLED].load(Ordering::Acquire)).then_some(doubts)
-    }
-
-    /// Notes that all transactions behind so many doubts have ended, with ids of `last_xid` at most.
-    pub fn settle(&self, table: Table, doubts: u64, last_xid: u64) {
-        self.raise_horizon(table, last_xid);
-        self.advance(table);
-        self.words[Self::generation_at(table) + SETTLED].fetch_max(doubts, Ordering::AcqRel);
-    }
-
-    /// The highest transaction id that changed the table, or may have.
-    pub fn horizon(&self, table: Table) -> u64 {
-        self.words[Self::generation_at(table) + HORIZON].load(Ordering::Acquire)
-    }
-
-    /// Notes that the transaction changes the table; before its commit.
-    pub fn raise_horizon(&self, table: Table, xid: u64) {
-        self.words[Self::generation_at(table) + HORIZON].fetch_max(xid, Ordering::AcqRel);
-    }
-
-    /// The answer for the key, not older than `ttl_ms` and of the current generation.
-    pub fn get(&self, table: Table, key: &Key, now_ms: u64, ttl_ms: u64) -> Option<Answer> {
+    /// The answer for the key, of this generation and not older than `ttl_ms`.
+    pub fn get(&self, table: Topic, key: &Key, generation: u64, now_ms: u64, ttl_ms: u64) -> Option<Answer> {
         let words = key.words();
         let tag = self.tag(table, key, &words);
         for set in self.sets(tag) {
             for place in set {
                 if self.words[TAGS + place].load(Ordering::Relaxed) == tag
                     && let Some(entry) = self.read(place)
-                    && entry.table == table.word()
+                    && entry.table == table.table_word()
                     && entry.key == words
-                    && entry.generation == self.generation(table)
+                    && entry.generation == generation
                     && now_ms.saturating_sub(entry.filled_ms) < ttl_ms
                 {
                     let referenced = &self.entry(place)[REFERENCED];
@@ -171,13 +107,10 @@ impl<'a> Cache<'a> {
 
     /// Publishes an answer under the generation that was read before its lookup. Gives up where another backend is
     /// writing to the same place.
-    pub fn put(&self, table: Table, key: &Key, answer: &Answer, generation: u64, now_ms: u64) {
-        if self.generation(table) != generation {
-            return;
-        }
+    pub fn put(&self, table: Topic, key: &Key, answer: &Answer, generation: u64, now_ms: u64) {
         let words = key.words();
         let tag = self.tag(table, key, &words);
-        let place = self.choose(tag, answer.found(), table, &words);
+        let place = self.choose(tag, answer.found(), table, &words, generation);
         let entry = self.entry(place);
         let sequence = entry[SEQUENCE].load(Ordering::Relaxed);
         let owned = sequence.is_multiple_of(2)
@@ -195,7 +128,7 @@ impl<'a> Cache<'a> {
         let set = |at: usize, value: u64| entry[at].store(value, Ordering::Relaxed);
         set(GENERATION, generation);
         set(FILLED, now_ms);
-        set(TABLE, table.word());
+        set(TABLE, table.table_word());
         set(REFERENCED, 1);
         for (i, word) in words.iter().enumerate() {
             set(KEY + i, *word);
@@ -209,9 +142,6 @@ impl<'a> Cache<'a> {
 
     /// Empties the cache; the counters go on.
     pub fn clear(&self) {
-        for stripe in 0..STRIPES {
-            self.words[GENERATIONS + stripe * LINE].fetch_add(1, Ordering::AcqRel);
-        }
         for place in 0..self.entries {
             self.words[TAGS + place].store(0, Ordering::Relaxed);
         }
@@ -242,18 +172,14 @@ impl<'a> Cache<'a> {
         &self.words[start..start + ENTRY]
     }
 
-    fn generation_at(table: Table) -> usize {
-        GENERATIONS + (mix(table.word(), 0x9e37_79b9_7f4a_7c15) as usize % STRIPES) * LINE
-    }
-
     /// The hash of table and key; never 0, which marks an empty place.
-    fn tag(&self, table: Table, key: &Key, words: &[u64; 8]) -> u64 {
+    fn tag(&self, table: Topic, key: &Key, words: &[u64; 8]) -> u64 {
         let seed = self.words[0].load(Ordering::Relaxed);
-        let mut hash = seed ^ table.word();
+        let mut hash = seed ^ table.table_word();
         for word in &words[..key.used_words()] {
-            hash = mix(hash ^ word, 0xa076_1d64_78bd_642f);
+            hash = fold(hash ^ word, 0xa076_1d64_78bd_642f);
         }
-        mix(hash, 0xe703_7ed1_a0b4_28db) | 1
+        fold(hash, 0xe703_7ed1_a0b4_28db) | 1
     }
 
     /// The two sets that a tag may stand in.
@@ -265,7 +191,7 @@ impl<'a> Cache<'a> {
 
     /// The place to write to: the key's own, else an empty or stale one, else the first that was not used since the last
     /// time round.
-    fn choose(&self, tag: u64, found: bool, table: Table, words: &[u64; 8]) -> usize {
+    fn choose(&self, tag: u64, found: bool, table: Topic, words: &[u64; 8], generation: u64) -> usize {
         let sets = self.sets(tag);
         // The first place of each set is for answers that found nothing, the others for tenants.
         let places = || {
@@ -278,17 +204,13 @@ impl<'a> Cache<'a> {
             self.words[TAGS + place].load(Ordering::Relaxed) == tag
                 && self
                     .read(*place)
-                    .is_some_and(|e| e.table == table.word() && e.key == *words)
+                    .is_some_and(|e| e.table == table.table_word() && e.key == *words)
         };
         let free = |place: &usize| {
             self.words[TAGS + place].load(Ordering::Relaxed) == 0
-                || self.read(*place).is_some_and(|e| {
-                    let of = Table {
-                        database: (e.table >> 32) as u32,
-                        relation: e.table as u32,
-                    };
-                    e.generation != self.generation(of)
-                })
+                || self
+                    .read(*place)
+                    .is_some_and(|e| e.table == table.table_word() && e.generation != generation)
         };
         if let Some(place) = places().find(own).or_else(|| places().find(free)) {
             return place;
@@ -333,22 +255,15 @@ struct Entry {
     answer: [u64; answer::WORDS],
 }
 
-/// Folded multiplication: the two halves of the 128-bit product, xor-ed (as in wyhash).
-fn mix(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    product as u64 ^ (product >> 64) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::tenant::answer::Slug;
     use crate::tenant::identifier::Identifier;
 
-    const T: Table = Table {
-        database: 5,
-        relation: 16_384,
-    };
+    const T: Topic = Topic::table(5, 16_384);
+    /// The generation of most of what is put and asked.
+    const G: u64 = 3;
 
     fn words(entries: usize) -> Vec<AtomicU64> {
         std::iter::repeat_with(AtomicU64::default)
@@ -374,24 +289,21 @@ mod tests {
     fn gives_back_what_was_put_until_the_ttl() {
         let words = words(64);
         let cache = Cache::new(&words, 64, 0);
-        cache.put(T, &key("acme"), &tenant(7), cache.generation(T), 1000);
-        assert_eq!(cache.get(T, &key("acme"), 1999, 1000), Some(tenant(7)));
-        assert_eq!(cache.get(T, &key("acme"), 2000, 1000), None);
-        assert_eq!(cache.get(T, &key("acmf"), 1000, 1000), None);
-        let other = Table { database: 6, ..T };
-        assert_eq!(cache.get(other, &key("acme"), 1000, 1000), None);
+        cache.put(T, &key("acme"), &tenant(7), G, 1000);
+        assert_eq!(cache.get(T, &key("acme"), G, 1999, 1000), Some(tenant(7)));
+        assert_eq!(cache.get(T, &key("acme"), G, 2000, 1000), None);
+        assert_eq!(cache.get(T, &key("acmf"), G, 1000, 1000), None);
+        let other = Topic::table(6, 16_384);
+        assert_eq!(cache.get(other, &key("acme"), G, 1000, 1000), None);
     }
 
     #[test]
-    fn an_answer_looked_up_before_a_change_is_never_seen_after_it() {
+    fn an_answer_of_another_generation_is_none() {
         let words = words(64);
         let cache = Cache::new(&words, 64, 0);
-        let before = cache.generation(T);
-        cache.put(T, &key("a"), &tenant(1), before, 0);
-        cache.advance(T);
-        assert_eq!(cache.get(T, &key("a"), 0, 1000), None);
-        cache.put(T, &key("b"), &tenant(2), before, 0);
-        assert_eq!(cache.get(T, &key("b"), 0, 1000), None);
+        cache.put(T, &key("a"), &tenant(1), G - 1, 0);
+        assert_eq!(cache.get(T, &key("a"), G, 0, 1000), None);
+        assert_eq!(cache.get(T, &key("a"), G - 1, 0, 1000), Some(tenant(1)));
     }
 
     #[test]
@@ -400,7 +312,7 @@ mod tests {
             let words = words(entries);
             let cache = Cache::new(&words, entries, 3);
             for i in 0..1000 {
-                cache.put(T, &key(&format!("t{i}")), &tenant(1), 0, 0);
+                cache.put(T, &key(&format!("t{i}")), &tenant(1), G, 0);
             }
             let stats = cache.stats();
             assert!(
@@ -415,17 +327,17 @@ mod tests {
         let words = words(128);
         let cache = Cache::new(&words, 128, 0);
         for i in 0..64 {
-            cache.put(T, &key(&format!("known{i}")), &tenant(i), 0, 0);
+            cache.put(T, &key(&format!("known{i}")), &tenant(i), G, 0);
         }
         let kept = (0..64)
-            .filter(|i| cache.get(T, &key(&format!("known{i}")), 0, 1).is_some())
+            .filter(|i| cache.get(T, &key(&format!("known{i}")), G, 0, 1).is_some())
             .count();
         let size = cache.stats().size;
         for i in 0..100_000 {
-            cache.put(T, &key(&format!("unknown{i}")), &Answer::UnknownSlug, 0, 0);
+            cache.put(T, &key(&format!("unknown{i}")), &Answer::UnknownSlug, G, 0);
         }
         let still = (0..64)
-            .filter(|i| cache.get(T, &key(&format!("known{i}")), 0, 1).is_some())
+            .filter(|i| cache.get(T, &key(&format!("known{i}")), G, 0, 1).is_some())
             .count();
         assert_eq!((kept, still), (64, 64));
         assert!(cache.stats().size - size <= 128 / 8);
@@ -439,13 +351,13 @@ mod tests {
             for n in 1..=2u8 {
                 scope.spawn(move || {
                     for _ in 0..200_000 {
-                        cache.put(T, &key("k"), &tenant(n), 0, 0);
+                        cache.put(T, &key("k"), &tenant(n), G, 0);
                     }
                 });
             }
             scope.spawn(|| {
                 for _ in 0..200_000 {
-                    let answer = cache.get(T, &key("k"), 0, 1);
+                    let answer = cache.get(T, &key("k"), G, 0, 1);
                     assert!(answer.is_none_or(|a| a == tenant(1) || a == tenant(2)), "{answer:?}");
                 }
             });
@@ -456,10 +368,10 @@ mod tests {
     fn clearing_forgets_answers_and_keeps_counters() {
         let words = words(64);
         let cache = Cache::new(&words, 64, 0);
-        cache.put(T, &key("a"), &tenant(1), 0, 0);
+        cache.put(T, &key("a"), &tenant(1), G, 0);
         cache.count(Counter::Hits);
         cache.clear();
-        assert_eq!(cache.get(T, &key("a"), 0, 1000), None);
+        assert_eq!(cache.get(T, &key("a"), G, 0, 1000), None);
         assert_eq!(
             cache.stats(),
             Stats {

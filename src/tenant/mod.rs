@@ -2,8 +2,8 @@
 //! transaction.
 //!
 //! When the cache is passed by: TTL 0; this transaction has changed tenants; the transaction keeps a snapshot that is
-//! older than the last change; a transaction that changed tenants is prepared and has not ended. Then the table is read
-//! and nothing is published.
+//! older than the last change. Then the table is read and nothing is published; nor is it while a transaction that changed tenants
+//! has not ended, a prepared one for instance (see `pg::generation`).
 
 mod answer;
 mod cache;
@@ -16,10 +16,11 @@ use pgrx::datum::Uuid;
 
 use crate::config;
 use crate::error::{Error, Result, shown};
-use crate::pg::xact::Listener;
-use crate::pg::{catalog, lock, process, scan, shmem, xact};
+use crate::pg::generation::{self, Topic};
+use crate::pg::xact::Snapshot;
+use crate::pg::{catalog, process, scan, shmem, xact};
 use answer::{Answer, Slug};
-use cache::{Cache, Counter, Table};
+use cache::{Cache, Counter};
 use identifier::{Identifier, Key};
 
 /// An answer of the resolver, and where it comes from.
@@ -32,8 +33,6 @@ struct Resolution {
 thread_local! {
     static TENANTS: catalog::TableName =
         const { catalog::TableName::new(c"tenants", [c"tenants_pkey", c"tenants_slug_key"]) };
-    /// The tables of tenants that this transaction has changed.
-    static CHANGED: Cell<Option<Table>> = const { Cell::new(None) };
     /// Without shared memory: the relation-cache epoch up to which the cache is right.
     static SEEN_EPOCH: Cell<u64> = const { Cell::new(0) };
     static CACHE: OnceCell<Cache<'static>> = const { OnceCell::new() };
@@ -42,16 +41,14 @@ thread_local! {
 const ID: i16 = 1;
 const SLUG: i16 = 2;
 
-/// Words of shared memory that the cache needs.
-pub fn cache_words() -> usize {
-    cache::words_for(config::TENANT_CACHE_SIZE.get() as usize)
-}
+/// The memory of the cache, for `_PG_init` to hand to `pg::shmem`.
+pub static CACHE_MEMORY: shmem::Part = shmem::Part::new(|| cache::words_for(config::TENANT_CACHE_SIZE.get() as usize));
 
 fn cache() -> Cache<'static> {
     CACHE.with(|cache| {
         *cache.get_or_init(|| {
             let cache = Cache::new(
-                shmem::words(),
+                CACHE_MEMORY.words(),
                 config::TENANT_CACHE_SIZE.get() as usize,
                 process::backend_number(),
             );
@@ -61,18 +58,19 @@ fn cache() -> Cache<'static> {
     })
 }
 
-fn table() -> Result<(catalog::Table, Table)> {
+fn table() -> Result<(catalog::Table, Topic)> {
     let found = TENANTS.with(catalog::TableName::find).ok_or_else(|| {
         Error::not_ready(
             "the extension memory_ext is not installed in this database",
             "CREATE EXTENSION memory_ext CASCADE;",
         )
     })?;
-    let table = Table {
-        database: u32::from(catalog::database()),
-        relation: u32::from(found.oid),
-    };
-    Ok((found, table))
+    Ok((found, topic(found.oid)))
+}
+
+/// What changes when a table of tenants does.
+fn topic(relation: pgrx::pg_sys::Oid) -> Topic {
+    Topic::table(u32::from(catalog::database()), u32::from(relation))
 }
 
 /// Resolves a key through the cache.
@@ -83,17 +81,18 @@ fn resolve_key(key: &Key) -> Result<Resolution> {
     }
     let (_, table) = table()?;
     if !shmem::is_shared() && SEEN_EPOCH.replace(catalog::epoch()) != catalog::epoch() {
-        cache.advance(table);
+        generation::advance(table);
     }
     let ttl_ms = config::TENANT_CACHE_TTL_MS.get() as u64;
-    let usable = ttl_ms > 0 && CHANGED.get().is_none() && !process::is_parallel_worker_of_a_writer();
+    let usable = ttl_ms > 0 && !generation::has_changed(table);
     // What this backend's own cache knows of other backends' commits is no older than a relation-cache invalidation,
     // which says nothing about an old snapshot.
     let usable = usable && (shmem::is_shared() || !xact::keeps_snapshot());
-    let usable = usable && is_settled(cache, table);
+    let stamp = generation::stamp(table);
+    let is_kept = || generation::is_seen(table, &Snapshot::of_transaction());
     if usable
-        && let Some(answer) = cache.get(table, key, process::coarse_ms(), ttl_ms)
-        && (!xact::keeps_snapshot() || cache.horizon(table) < xact::snapshot_xmin())
+        && let Some(answer) = cache.get(table, key, stamp.table, process::coarse_ms(), ttl_ms)
+        && (!xact::keeps_snapshot() || is_kept())
     {
         cache.count(Counter::Hits);
         return Ok(Resolution {
@@ -110,12 +109,18 @@ fn resolve_key(key: &Key) -> Result<Resolution> {
     // What is remembered may have been replaced since: the table by another, an index by REINDEX CONCURRENTLY.
     catalog::accept_invalidations();
     let (relation, table_now) = self::table()?;
-    let usable = usable && table_now == table;
-    let generation = cache.generation(table);
+    let stamp = generation::stamp(table);
+    // Asked before the lookup, whose snapshot is no older: what has ended for this one has for that one.
+    let publishable = usable
+        && table_now == table
+        && if xact::keeps_snapshot() {
+            is_kept()
+        } else {
+            generation::is_seen(table, &Snapshot::latest(relation.oid))
+        };
     let answer = look_up(&relation, key);
-    let publishable = usable && (!xact::keeps_snapshot() || cache.horizon(table) < xact::snapshot_xmin());
     if publishable {
-        cache.put(table, key, &answer, generation, process::coarse_ms());
+        cache.put(table, key, &answer, stamp.table, process::coarse_ms());
     }
     Ok(Resolution {
         answer,
@@ -126,16 +131,6 @@ fn resolve_key(key: &Key) -> Result<Resolution> {
             Answer::UnknownSlug => "slug-input",
         },
     })
-}
-
-/// Whether no prepared transaction may have changed the table without the cache's hearing of it.
-fn is_settled(cache: Cache<'_>, table: Table) -> bool {
-    let Some(doubt) = cache.doubted(table) else { return true };
-    if lock::has_other_writers(catalog::database(), table.relation.into()) {
-        return false;
-    }
-    cache.settle(table, doubt, xact::next_xid() - 1);
-    true
 }
 
 /// Reads the table by one of its indexes.
@@ -253,46 +248,13 @@ fn changed(relation: pgrx::pg_sys::Oid) {
     if !shmem::is_shared() {
         catalog::invalidate(relation);
     }
-    CHANGED.set(Some(Table {
-        database: u32::from(catalog::database()),
-        relation: u32::from(relation),
-    }));
+    generation::changed(topic(relation));
 }
 
-/// The cache hears of transactions that changed tenants.
-pub const LISTENER: Listener = Listener {
-    before_commit,
-    before_prepare,
-    after_commit,
-    after_abort,
-    ..Listener::DEAF
-};
-
-/// Before the change can be seen by anyone.
-fn before_commit() {
-    if let Some(table) = CHANGED.get()
-        && let Some(xid) = xact::own_xid()
-    {
-        cache().raise_horizon(table, xid);
+/// Empties the cache.
+fn reset() {
+    if let Ok((_, table)) = table() {
+        generation::advance(table);
     }
-}
-
-/// Before the transaction is prepared. Who commits it runs none of this code: a session with COMMIT PREPARED, or a worker of
-/// logical replication.
-fn before_prepare() {
-    before_commit();
-    if let Some(table) = CHANGED.get() {
-        cache().doubt(table);
-    }
-}
-
-/// After the change is visible, before the commit is acknowledged.
-fn after_commit() {
-    if let Some(table) = CHANGED.take() {
-        cache().advance(table);
-    }
-}
-
-fn after_abort() {
-    CHANGED.take();
+    cache().clear();
 }

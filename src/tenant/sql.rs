@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 
 use super::answer::Answer;
 use super::identifier::Identifier;
-use super::{Resolution, cache, changed, id_of, resolve_key, system_tenant};
+use super::{Resolution, cache, changed, id_of, reset, resolve_key, system_tenant};
 use crate::config;
 use crate::error::Result;
 use crate::pg::call::Call;
@@ -147,7 +147,7 @@ fn tenant_cache_stats() -> TableIterator<
 
 #[pg_extern(sql = false)]
 fn reset_tenant_cache() {
-    cache().clear();
+    reset();
 }
 
 raw_function!(tenants_changed, pg_finfo_tenants_changed, |call| {

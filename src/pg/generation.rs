@@ -1,0 +1,499 @@
+//! Generations: how a cache in memory knows that what it holds is what the database holds.
+//!
+//! A *topic* is something that changes: a table, or a part of one (a user's rows). Each has a generation in shared memory. Who
+//! fills a cache reads the topic's `stamp` first, then the rows, and keeps both; what is kept serves while the stamp stands and no longer.
+//!
+//! **Protocol.** A trigger says what its transaction changes (`changed`). Before that transaction can be seen to have committed
+//! (or is prepared: who ends it then tells nobody) its id is noted with the topic, then the generation moves. So
+//! - what was kept under an older generation is out of use before anybody sees the change;
+//! - who asks `is_seen` with a snapshot, after reading the stamp, learns whether that snapshot sees the end of every transaction that is
+//!   noted. Only then does the stamp speak of what the snapshot sees: it may fill a cache, or be answered from one.
+//!
+//! Together: an answer from a cache is what the reader's own snapshot would have given, whatever its age. A rolled-back change costs
+//! a cache its contents, no more; a transaction does not use what it has changed itself (`has_changed`). Atomics only: nobody waits, and who
+//! is killed leaves nothing behind. Topics that share a line by their hash share their changes.
+//!
+//! Of each topic the ids of three transactions are kept, so that a long transaction elsewhere, which holds back every snapshot's xmin, does not stop
+//! the caches. One that has ended makes room for the next; a snapshot then has to be younger than that (or to have its xmin above it).
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::xact::{self, Listener};
+use super::{process, shmem};
+
+/// What changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Topic {
+    table: u64,
+    /// 0: the whole table.
+    part: u64,
+}
+
+impl Topic {
+    /// A table, by its database and OID.
+    pub const fn table(database: u32, relation: u32) -> Self {
+        Self {
+            table: (database as u64) << 32 | relation as u64,
+            part: 0,
+        }
+    }
+
+    /// The part of the table that has this hash.
+    pub fn part(self, hash: u64) -> Self {
+        Self { part: hash | 1, ..self }
+    }
+
+    /// The table's database and OID in one.
+    pub fn table_word(self) -> u64 {
+        self.table
+    }
+
+    fn whole(self) -> Self {
+        Self { part: 0, ..self }
+    }
+}
+
+/// The generations of a topic and of its table at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    pub table: u64,
+    pub part: u64,
+}
+
+/// What a snapshot says of transactions, by ids of 64 bits.
+pub trait Seen {
+    /// Every id below has ended.
+    fn xmin(&self) -> u64;
+    /// No id from here on has.
+    fn xmax(&self) -> u64;
+    fn has_ended(&self, xid: u64) -> bool;
+}
+
+/// Of the transactions that run now.
+pub trait Running {
+    fn is_running(&self, xid: u64) -> bool;
+    fn next_xid(&self) -> u64;
+}
+
+const LINE: usize = 8;
+const TABLES: usize = 256;
+const PARTS: usize = 4096;
+/// The id above all that may have changed anything before the generations began.
+const BORN: usize = 0;
+
+// Words of a line.
+const GENERATION: usize = 0;
+const CHANGERS: std::ops::Range<usize> = 1..4;
+/// The highest id that made room for another, and the next id to be given out at that moment.
+const ENDED: usize = 4;
+const ENDED_BEFORE: usize = 5;
+/// The highest id for which there was no room.
+const UNPLACED: usize = 6;
+
+/// How many words of memory the generations take.
+pub fn words() -> usize {
+    LINE * (1 + TABLES + PARTS)
+}
+
+/// The generations in these words.
+#[derive(Clone, Copy)]
+pub struct Generations<'a>(pub &'a [AtomicU64]);
+
+impl Generations<'_> {
+    pub fn stamp(&self, topic: Topic) -> Stamp {
+        let generation = |line: &[AtomicU64]| line[GENERATION].load(Ordering::Acquire);
+        Stamp {
+            table: generation(self.table(topic)),
+            part: if topic.part == 0 {
+                0
+            } else {
+                generation(self.part(topic))
+            },
+        }
+    }
+
+    /// Whether the snapshot sees the end of every transaction that is known to have changed the topic. Ask after `stamp`.
+    pub fn is_seen(&self, topic: Topic, snapshot: &impl Seen) -> bool {
+        let born = self.0[BORN].load(Ordering::Acquire);
+        let part = (topic.part != 0).then(|| self.part(topic));
+        let mut lines = [Some(self.table(topic)), part].into_iter().flatten();
+        born != 0
+            && born <= snapshot.xmin()
+            && lines.all(|line| {
+                let mut changers = line[CHANGERS].iter().map(|changer| changer.load(Ordering::Acquire));
+                changers.all(|xid| xid == 0 || snapshot.has_ended(xid))
+                    && (line[ENDED].load(Ordering::Acquire) < snapshot.xmin()
+                        || line[ENDED_BEFORE].load(Ordering::Acquire) < snapshot.xmax())
+                    && line[UNPLACED].load(Ordering::Acquire) < snapshot.xmin()
+            })
+    }
+
+    /// Notes who changes the topic, and makes every stamp of it an old one.
+    pub fn change(&self, topic: Topic, xid: u64, running: &impl Running) {
+        let line = if topic.part == 0 {
+            self.table(topic)
+        } else {
+            self.part(topic)
+        };
+        let replace = |word: &AtomicU64, old: u64| {
+            word.compare_exchange(old, xid, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        };
+        let placed = line[CHANGERS].iter().any(|word| {
+            let old = word.load(Ordering::Acquire);
+            if old == xid {
+                return true;
+            }
+            if old != 0 {
+                if running.is_running(old) {
+                    return false;
+                }
+                // Who no longer finds the old id finds these.
+                line[ENDED].fetch_max(old, Ordering::AcqRel);
+                line[ENDED_BEFORE].fetch_max(running.next_xid(), Ordering::AcqRel);
+            }
+            replace(word, old)
+        });
+        if !placed {
+            line[UNPLACED].fetch_max(xid, Ordering::AcqRel);
+        }
+        self.advance(topic);
+    }
+
+    /// Makes every stamp of the topic an old one.
+    pub fn advance(&self, topic: Topic) {
+        let line = if topic.part == 0 {
+            self.table(topic)
+        } else {
+            self.part(topic)
+        };
+        line[GENERATION].fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Begins, once: transactions up to here are not known.
+    pub fn begin(&self, running: &impl Running) {
+        if self.0[BORN].load(Ordering::Acquire) == 0 {
+            let _ = self.0[BORN].compare_exchange(0, running.next_xid(), Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    fn table(&self, topic: Topic) -> &[AtomicU64] {
+        self.line(1 + fold(topic.table, 0x9e37_79b9_7f4a_7c15) as usize % TABLES)
+    }
+
+    fn part(&self, topic: Topic) -> &[AtomicU64] {
+        self.line(1 + TABLES + fold(topic.table ^ topic.part, 0xa076_1d64_78bd_642f) as usize % PARTS)
+    }
+
+    fn line(&self, number: usize) -> &[AtomicU64] {
+        &self.0[number * LINE..(number + 1) * LINE]
+    }
+}
+
+/// Folded multiplication: the two halves of the 128-bit product, xor-ed (as in wyhash).
+pub fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// The memory that the generations live in: `_PG_init` hands it to `shmem`.
+pub static MEMORY: shmem::Part = shmem::Part::new(words);
+
+/// How many topics a transaction changes before it is said to change their tables.
+const MOST_TOPICS: usize = 64;
+
+thread_local! {
+    /// What this transaction has changed.
+    static CHANGED: RefCell<Vec<Topic>> = const { RefCell::new(Vec::new()) };
+}
+
+fn generations() -> Generations<'static> {
+    let generations = Generations(MEMORY.words());
+    generations.begin(&xact::Now);
+    generations
+}
+
+/// This transaction changes the topic; called by a trigger.
+pub fn changed(topic: Topic) {
+    CHANGED.with_borrow_mut(|changed| {
+        if changed.contains(&topic) || changed.contains(&topic.whole()) {
+            return;
+        }
+        if changed.len() < MOST_TOPICS {
+            return changed.push(topic);
+        }
+        changed.retain(|other| other.table != topic.table);
+        changed.push(topic.whole());
+    });
+}
+
+/// Whether this transaction has changed the topic, or may have: then no cache speaks of what it sees.
+pub fn has_changed(topic: Topic) -> bool {
+    let changed = CHANGED.with_borrow(|changed| {
+        changed
+            .iter()
+            .any(|other| *other == topic || other.table == topic.table && (other.part == 0 || topic.part == 0))
+    });
+    changed || process::is_parallel_worker_of_a_writer()
+}
+
+/// The topic's stamp now.
+pub fn stamp(topic: Topic) -> Stamp {
+    generations().stamp(topic)
+}
+
+/// Whether what was kept under the topic's stamp is what the snapshot sees; ask after `stamp`.
+pub fn is_seen(topic: Topic, snapshot: &xact::Snapshot) -> bool {
+    generations().is_seen(topic, snapshot)
+}
+
+/// Makes every stamp of the topic an old one.
+pub fn advance(topic: Topic) {
+    generations().advance(topic);
+}
+
+/// The ends of transactions move the generations.
+pub const LISTENER: Listener = Listener {
+    before_commit: tell,
+    before_prepare: tell,
+    after_commit: forget,
+    after_abort: forget,
+    ..Listener::DEAF
+};
+
+fn tell() {
+    CHANGED.with_borrow(|changed| {
+        if let (false, Some(xid)) = (changed.is_empty(), xact::own_xid()) {
+            let generations = generations();
+            for topic in changed {
+                generations.change(*topic, xid, &xact::Now);
+            }
+        }
+    });
+}
+
+fn forget() {
+    CHANGED.with_borrow_mut(Vec::clear);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const USER: Topic = Topic { table: 7, part: 9 };
+
+    /// A server's transactions, by number.
+    #[derive(Clone, Default)]
+    struct Server {
+        running: BTreeSet<u64>,
+        next: u64,
+        last_ended: u64,
+    }
+
+    impl Running for Server {
+        fn is_running(&self, xid: u64) -> bool {
+            self.running.contains(&xid)
+        }
+
+        fn next_xid(&self) -> u64 {
+            self.next
+        }
+    }
+
+    impl Seen for Server {
+        fn xmin(&self) -> u64 {
+            self.running
+                .first()
+                .copied()
+                .unwrap_or(self.last_ended + 1)
+                .min(self.last_ended + 1)
+        }
+
+        fn xmax(&self) -> u64 {
+            self.last_ended + 1
+        }
+
+        fn has_ended(&self, xid: u64) -> bool {
+            xid <= self.last_ended && !self.running.contains(&xid)
+        }
+    }
+
+    impl Server {
+        fn new() -> Self {
+            Self {
+                next: 10,
+                last_ended: 9,
+                ..Self::default()
+            }
+        }
+
+        fn start(&mut self) -> u64 {
+            self.running.insert(self.next);
+            self.next += 1;
+            self.next - 1
+        }
+
+        fn end(&mut self, xid: u64) {
+            self.running.remove(&xid);
+            self.last_ended = self.last_ended.max(xid);
+        }
+    }
+
+    fn memory() -> Vec<AtomicU64> {
+        std::iter::repeat_with(AtomicU64::default).take(words()).collect()
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Start,
+        /// The nth of those that run is about to commit a change of the topic, or of the whole table.
+        Change(usize, bool),
+        End(usize),
+        Snapshot,
+        /// The nth snapshot is asked to fill the cache, or answered from it.
+        Use(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            2 => Just(Step::Start),
+            3 => (0usize..4, prop::bool::weighted(0.2)).prop_map(|(n, whole)| Step::Change(n, whole)),
+            3 => (0usize..4).prop_map(Step::End),
+            2 => Just(Step::Snapshot),
+            4 => (0usize..4).prop_map(Step::Use),
+        ]
+    }
+
+    proptest! {
+        /// What a snapshot sees is which changes have ended in it. Filled from one snapshot and read with another, the cache has to say
+        /// what the second sees.
+        #[test]
+        fn a_cache_says_what_the_reader_s_snapshot_sees(steps in prop::collection::vec(step(), 0..200)) {
+            let memory = memory();
+            let generations = Generations(&memory);
+            let mut server = Server::new();
+            generations.begin(&server);
+            let mut changes: Vec<u64> = Vec::new();
+            let mut snapshots = vec![server.clone()];
+            let mut kept: Option<(Stamp, Vec<u64>)> = None;
+            for step in steps {
+                let nth = |n: usize| server.running.iter().nth(n).copied();
+                match step {
+                    Step::Start => {
+                        server.start();
+                    }
+                    Step::Change(n, whole) => {
+                        if let Some(xid) = nth(n) && !changes.contains(&xid) {
+                            generations.change(if whole { USER.whole() } else { USER }, xid, &server);
+                            changes.push(xid);
+                        }
+                    }
+                    Step::End(n) => {
+                        if let Some(xid) = nth(n) {
+                            server.end(xid);
+                        }
+                    }
+                    Step::Snapshot => snapshots.push(server.clone()),
+                    Step::Use(n) => {
+                        let snapshot = &snapshots[snapshots.len() - 1 - n.min(snapshots.len() - 1)];
+                        let sees: Vec<u64> = changes.iter().copied().filter(|xid| snapshot.has_ended(*xid)).collect();
+                        let stamp = generations.stamp(USER);
+                        if generations.is_seen(USER, snapshot) {
+                            match &kept {
+                                Some((of, what)) if *of == stamp => prop_assert_eq!(what, &sees),
+                                _ => kept = Some((stamp, sees)),
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_transaction_elsewhere_does_not_stop_the_caches() {
+        let memory = memory();
+        let generations = Generations(&memory);
+        let mut server = Server::new();
+        generations.begin(&server);
+        let long = server.start();
+        for _ in 0..10 {
+            let xid = server.start();
+            generations.change(USER, xid, &server);
+            assert!(!generations.is_seen(USER, &server), "a change that has not ended");
+            server.end(xid);
+        }
+        let other = server.start();
+        server.end(other);
+        assert!(generations.is_seen(USER, &server));
+        server.end(long);
+    }
+
+    #[test]
+    fn who_made_room_is_not_forgotten_by_an_older_snapshot() {
+        let memory = memory();
+        let generations = Generations(&memory);
+        let mut server = Server::new();
+        generations.begin(&server);
+        // So that no snapshot's xmin says anything; and the one that makes room is the oldest of those that change.
+        let long = server.start();
+        let replacing = server.start();
+        let first: Vec<u64> = CHANGERS.map(|_| server.start()).collect();
+        for xid in &first {
+            generations.change(USER, *xid, &server);
+        }
+        for xid in &first[1..] {
+            server.end(*xid);
+        }
+        let old = server.clone();
+        server.end(first[0]);
+        generations.change(USER, replacing, &server);
+        server.end(replacing);
+        let same_xmax = Server {
+            running: BTreeSet::from([long, first[0]]),
+            ..old
+        };
+        assert!(same_xmax.xmax() == server.next && !generations.is_seen(USER, &same_xmax));
+        let other = server.start();
+        server.end(other);
+        assert!(generations.is_seen(USER, &server));
+    }
+
+    #[test]
+    fn what_ran_before_the_beginning_is_waited_for() {
+        let memory = memory();
+        let generations = Generations(&memory);
+        let mut server = Server::new();
+        let before = server.start();
+        assert!(!generations.is_seen(USER, &server));
+        generations.begin(&server);
+        assert!(!generations.is_seen(USER, &server));
+        server.end(before);
+        assert!(generations.is_seen(USER, &server));
+    }
+
+    #[test]
+    fn topics_change_by_themselves_and_with_their_table() {
+        let memory = memory();
+        let generations = Generations(&memory);
+        let mut server = Server::new();
+        generations.begin(&server);
+        let other = USER.part(12_345);
+        let (before, of_other) = (generations.stamp(USER), generations.stamp(other));
+        let mut change = |topic| {
+            let xid = server.start();
+            generations.change(topic, xid, &server);
+            server.end(xid);
+        };
+        change(USER);
+        assert_ne!(generations.stamp(USER), before);
+        assert_eq!(generations.stamp(other), of_other);
+        change(USER.whole());
+        assert_ne!(generations.stamp(other), of_other);
+    }
+}
