@@ -50,3 +50,14 @@ SELECT memory.declare_personal('memory.security_violations', '{
     "user_id, named_user_id": "user", "client_address, application_name": "clear",
     "id, occurred_at, kind, detail, tenant_id, service_name, actor_role, login_role, pid": "keep"}', 'redact');
 SELECT memory.allow_table('auditor', 'SELECT', 'security_violations');
+
+-- Runs as its owner because nobody else has INSERT on the table; it takes nothing and tells nothing but a number.
+CREATE FUNCTION memory.flush_security_violations() RETURNS bigint
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'flush_security_violations_wrapper';
+COMMENT ON FUNCTION memory.flush_security_violations() IS
+    'Writes the violations of this database that wait in shared memory because no background worker was to be had (max_worker_processes): by a worker if '
+    'there is one now, else in this transaction. Gives how many. Waits up to a second. Nothing waits as a rule: each violation is written when it '
+    'happens. An operator''s, and an auditor''s.';
+SELECT memory.allow('operator', 'flush_security_violations');
+SELECT memory.allow('auditor', 'flush_security_violations');

@@ -59,6 +59,11 @@ extension_sql_file!("../sql/close.sql", name = "close", requires = ["history"], 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     config::define(context::WATCH, tenant::identifier::is_uuid);
-    pg::shmem::install(&[&tenant::CACHE_MEMORY, &pg::generation::MEMORY]);
-    pg::xact::install(&[pg::generation::LISTENER, context::LISTENER]);
+    pg::shmem::install(&[&tenant::CACHE_MEMORY, &pg::generation::MEMORY, &violation::MEMORY]);
+    pg::xact::install(&[
+        pg::generation::LISTENER,
+        context::LISTENER,
+        pg::drain::LISTENER,
+        violation::LISTENER,
+    ]);
 }

@@ -1,5 +1,14 @@
 //! Security violations: what was refused, by whom. A violation outlives the transaction that it ends: the server log gets
-//! it first, then the table, through a transaction of its own (some 5 ms, which also slows down whoever tries many).
+//! it first, then a ring in shared memory, from which a background worker writes it to the table (some 5 ms, for which the refusal waits, which also
+//! slows down whoever tries many). What the ring does not take, because the library is not preloaded or a name is very long, a worker of its own
+//! writes.
+//!
+//! An erasure beside this: whoever writes a record shares its users, so an erasure comes wholly before or wholly after. Where it came before,
+//! and after the record was made, the record's names are left out: at its commit it notes the ring's next number, per stripe of users.
+
+use std::cell::RefCell;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -7,8 +16,10 @@ use pgrx::prelude::*;
 use serde::Serialize;
 
 use crate::context::hold;
+use crate::pg::drain::{self, Drain};
+use crate::pg::ring::Record;
 use crate::pg::spi::{Statement, unwrap};
-use crate::pg::{autonomous, process, role};
+use crate::pg::{autonomous, process, role, shmem, xact};
 use crate::tenant::identifier::parse_uuid;
 
 /// What was refused.
@@ -48,8 +59,63 @@ pub struct Who {
     pub named_user_id: Option<String>,
 }
 
+/// 1 MB: a flood fills half a thousand places only while no worker can be had; a record is some 400 bytes.
+const SLOTS: usize = 512;
+const SLOT_BYTES: usize = 2008;
+
+/// The ring's shared memory, and for each stripe of users the ring's number at the last erasure.
+pub static MEMORY: shmem::Part = shmem::Part::new(|| {
+    if shmem::preloading() {
+        ERASED_AT + hold::STRIPES as usize
+    } else {
+        0
+    }
+});
+const ERASED_AT: usize = drain::words_for(SLOTS, SLOT_BYTES);
+
+static DRAIN: Drain = Drain {
+    memory: &MEMORY,
+    slots: SLOTS,
+    slot_bytes: SLOT_BYTES,
+    name: "memory_ext violations",
+    worker: "write_violations",
+    table: c"security_violations",
+    // After the two numbers that each stripe of users has.
+    number: 2 * hold::STRIPES,
+    store,
+};
+
+/// A refusal waits so long for its record to be written; what takes longer is written all the same.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// The stripes of the users that this transaction has erased.
+    static ERASED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The names of who was erased do not come back out of the ring.
+pub const LISTENER: xact::Listener = xact::Listener {
+    before_prepare: mark_erased,
+    after_commit: mark_erased,
+    after_abort: || ERASED.with_borrow_mut(Vec::clear),
+    ..xact::Listener::DEAF
+};
+
+/// The user is being erased, and is held alone; what the ring has of them until the commit is written without their name.
+pub fn erasing(tenant: &[u8; 16], user: &str) {
+    ERASED.with_borrow_mut(|erased| erased.push(hold::stripe(tenant, user.as_bytes())));
+}
+
+fn mark_erased() {
+    for stripe in ERASED.take().into_iter().filter(|_| shmem::is_shared()) {
+        MEMORY.words()[ERASED_AT + stripe as usize].fetch_max(DRAIN.ring().next(), Ordering::SeqCst);
+    }
+}
+
 #[derive(Serialize)]
 struct Row<'a> {
+    id: String,
+    occurred_at: Option<String>,
     kind: &'static str,
     detail: &'a str,
     #[serde(flatten)]
@@ -62,15 +128,18 @@ struct Row<'a> {
 }
 
 thread_local! {
-    static CLIENT: Statement = const { Statement::new("SELECT host(inet_client_addr())", &[]) };
+    static CLIENT: Statement = const {
+        Statement::new("SELECT host(inet_client_addr()), to_json(clock_timestamp()) #>> '{}'", &[])
+    };
     static INSERT: Statement = const {
         Statement::new(
             "INSERT INTO memory.security_violations
-                 (kind, detail, tenant_id, user_id, service_name, named_user_id, actor_role, login_role, client_address,
+                 (id, occurred_at, kind, detail, tenant_id, user_id, service_name, named_user_id, actor_role, login_role, client_address,
                   application_name, pid)
-             SELECT r.kind, r.detail, coalesce(r.tenant_id, '00000000-0000-0000-0000-000000000000'), r.user_id,
+             SELECT r.id, r.occurred_at, r.kind, r.detail, coalesce(r.tenant_id, '00000000-0000-0000-0000-000000000000'), r.user_id,
                     r.service_name, r.named_user_id, r.actor_role, r.login_role, r.client_address, r.application_name, r.pid
-             FROM jsonb_populate_record(NULL::memory.security_violations, $1) r",
+             FROM jsonb_populate_record(NULL::memory.security_violations, $1) r
+             ON CONFLICT (id) DO NOTHING",
             &[pg_sys::JSONBOID],
         )
     };
@@ -80,13 +149,16 @@ thread_local! {
 pub fn record(violation: Violation, detail: &str, who: Who) {
     // Writing to the log looks for a cancel: whoever sets a short statement_timeout would get away there.
     let held = process::CancelHeld::new();
+    let (client_address, occurred_at) = CLIENT.with(|s| s.read(&[], |row| unwrap(row.first().get_two())));
     let row = Row {
+        id: uuid::Uuid::now_v7().to_string(),
+        occurred_at,
         kind: violation.name(),
         detail,
         who,
         actor_role: role::outer_name(),
         login_role: role::session_name(),
-        client_address: CLIENT.with(|s| s.read(&[], |row| unwrap(row.first().get_one()))),
+        client_address,
         application_name: process::application_name(),
         pid: process::pid(),
     };
@@ -97,6 +169,14 @@ pub fn record(violation: Violation, detail: &str, who: Who) {
         "memory_ext",
     )
     .report(PgLogLevel::LOG_SERVER_ONLY);
+    if let Some(place) = DRAIN.push(text.as_bytes()) {
+        let is_coming = DRAIN.start();
+        drop(held);
+        if is_coming {
+            DRAIN.wait(place, PATIENCE);
+        }
+        return;
+    }
     let started = autonomous::start("memory_ext violation", "record_violation", text.as_bytes());
     if started.is_none() {
         ErrorReport::new(
@@ -113,18 +193,51 @@ pub fn record(violation: Violation, detail: &str, who: Who) {
     }
 }
 
-/// A user who is being erased at this instant is not named: the erasure may have read the table already. Nobody waits, because
-/// the erasure may be waiting for whoever waits for this worker.
-fn leave_out_the_erased(row: &mut serde_json::Value) {
+/// A user who is being erased at this instant, or was since the record with this number was made, is not named: the erasure may have read the
+/// table already. Nobody waits, because the erasure may be waiting for whoever waits for this worker.
+fn leave_out_the_erased(row: &mut serde_json::Value, number: Option<u64>) {
     let text = |row: &serde_json::Value, name: &str| row[name].as_str().map(str::to_owned);
     let Some(tenant) = text(row, "tenant_id").and_then(|tenant| parse_uuid(tenant.as_bytes())) else {
         return;
     };
     for name in ["user_id", "named_user_id"] {
-        if text(row, name).is_some_and(|user| !hold::try_share(&tenant, &user)) {
+        let Some(user) = text(row, name) else { continue };
+        let mark = ERASED_AT + hold::stripe(&tenant, user.as_bytes()) as usize;
+        // Shared first: from then on nobody is erased, so what the mark says stays.
+        let is_there = hold::try_share(&tenant, &user)
+            && number.is_none_or(|number| number >= MEMORY.words()[mark].load(Ordering::SeqCst));
+        if !is_there {
             row[name] = serde_json::Value::Null;
             row["client_address"] = serde_json::Value::Null;
             row["application_name"] = serde_json::Value::Null;
+        }
+    }
+}
+
+fn insert(text: &[u8], number: Option<u64>) {
+    let mut row: serde_json::Value = serde_json::from_slice(text).expect("what record() wrote");
+    leave_out_the_erased(&mut row, number);
+    INSERT.with(|statement| statement.write(&[pgrx::JsonB(row).into()], |_| ()));
+}
+
+/// Stores what the ring gave. A record that the table refuses stands in the server log, and is not tried again.
+fn store(records: &[Record]) {
+    let all = || {
+        for record in records {
+            insert(&record.bytes, Some(record.place.number));
+        }
+    };
+    if xact::attempt(all).is_ok() {
+        return;
+    }
+    for record in records {
+        if let Err(refused) = xact::attempt(|| insert(&record.bytes, Some(record.place.number))) {
+            ErrorReport::new(
+                PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
+                format!("a security violation stands in this log only: {}", refused.0),
+                "memory_ext",
+            )
+            .report(PgLogLevel::LOG_SERVER_ONLY);
         }
     }
 }
@@ -133,9 +246,18 @@ fn leave_out_the_erased(row: &mut serde_json::Value) {
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn record_violation(argument: pg_sys::Datum) {
-    autonomous::perform(argument, |payload| {
-        let mut row: serde_json::Value = serde_json::from_slice(payload).expect("what record() wrote");
-        leave_out_the_erased(&mut row);
-        INSERT.with(|statement| statement.write(&[pgrx::JsonB(row).into()], |_| ()));
-    });
+    autonomous::perform(argument, |payload| insert(payload, None));
+}
+
+/// The background worker that empties the ring of a database.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn write_violations(argument: pg_sys::Datum) {
+    DRAIN.empty(argument);
+}
+
+/// Writes what the ring has and no worker could be had for: by a worker if there is one now, else in this transaction.
+#[pg_extern(sql = false)]
+fn flush_security_violations() -> i64 {
+    DRAIN.flush(PATIENCE) as i64
 }

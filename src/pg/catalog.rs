@@ -78,6 +78,20 @@ pub fn relation_named(table: &str) -> pg_sys::Oid {
     unsafe { pg_sys::get_relname_relid(name.as_ptr(), pg_sys::get_namespace_oid(c"memory".as_ptr(), true)) }
 }
 
+/// The OIDs of all databases, as of this instant.
+pub fn databases() -> Vec<u32> {
+    thread_local! {
+        static DATABASES: Statement = const { Statement::new("SELECT d.oid FROM pg_catalog.pg_database d", &[]) };
+    }
+    DATABASES.with(|databases| {
+        databases.write(&[], |rows| {
+            rows.filter_map(|row| unwrap(row.get::<pg_sys::Oid>(1)))
+                .map(u32::from)
+                .collect()
+        })
+    })
+}
+
 /// This database.
 pub fn database() -> pg_sys::Oid {
     // SAFETY: set when the backend connects, never changed.

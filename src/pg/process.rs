@@ -23,6 +23,17 @@ pub fn coarse_ms() -> u64 {
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 
+/// Sleeps for so many milliseconds, less where somebody wakes this process; a cancel or a termination is heard.
+pub fn nap(ms: i64) {
+    // SAFETY: this process's own latch; what woke it is looked for by whoever waits for it.
+    unsafe {
+        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, ms as _, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    pgrx::check_for_interrupts!();
+}
+
 /// 64 bits from PostgreSQL's strong random source.
 pub fn random() -> u64 {
     let mut value = 0u64;

@@ -101,6 +101,7 @@ fn change(call: Call, statement: fn(&[Table]) -> String) -> Result<pg_sys::Datum
     let user = subject.user.as_deref().unwrap_or_default();
     crate::hold::check(subject.tenant, user)?;
     hold::alone(&subject.tenant, user);
+    crate::violation::erasing(&subject.tenant, user);
     let sql = statement(&tables());
     Ok(audit::redacting(|| {
         audit::in_bulk(|| rows_out::answer(call, Snapshot::Now, &sql, &arguments(&subject)))

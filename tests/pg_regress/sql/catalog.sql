@@ -38,7 +38,8 @@ INSERT INTO definers VALUES
     ('memory.rebuild_search_documents(text,integer)', 'an operator has no context, and may not read what is rebuilt'),
     ('memory.create_embedding_space(text,integer,text,text)', 'an operator may not make tables'),
     ('memory.drop_embedding_space(text)', 'an operator may not drop tables'),
-    ('memory.index_embeddings(integer,integer)', 'an operator moves what it may not read');
+    ('memory.index_embeddings(integer,integer)', 'an operator moves what it may not read'),
+    ('memory.flush_security_violations()', 'nobody else has INSERT on the violations');
 -- Columns of text, jsonb and the like that may have statistics: words from a list, names that the extension gives.
 CREATE TEMP TABLE words (col text PRIMARY KEY);
 INSERT INTO words VALUES
