@@ -3,6 +3,7 @@
 use pgrx::datum::{TimestampWithTimeZone, Uuid};
 
 use crate::check;
+use crate::context::scope::Scope;
 use crate::context::{self, Reach, hold};
 use crate::error::{Error, Result, shown};
 use crate::pg::jsonb::{Container, Jsonb, Value};
@@ -58,7 +59,7 @@ impl<'a> Subjects<'a> {
     /// From the call's own arguments. They are checked even where no element follows; a call without a user is good
     /// as long as every element names one.
     pub fn new(tenant: Option<&'a str>, user: Option<&'a str>) -> Result<Self> {
-        context::subject(tenant, user, Reach::Tenant)?;
+        context::subject_to(Scope::Write, tenant, user, Reach::Tenant)?;
         Ok(Self {
             call: (tenant, user),
             tenant: None,

@@ -67,6 +67,36 @@ pub static SEARCH_DAMPING: GucSetting<f64> = GucSetting::<f64>::new(0.5);
 /// Fifty of each leg: what comes later adds noise rather than finds, and costs time.
 pub static SEARCH_POOL: GucSetting<i32> = GucSetting::<i32>::new(50);
 
+/// A minute, which clocks of servers differ by at most where they are kept at all.
+pub static TOKEN_LEEWAY_S: GucSetting<i32> = GucSetting::<i32>::new(60);
+
+/// 0: as long as whoever issues tokens lets them live.
+pub static TOKEN_MAX_TTL_S: GucSetting<i32> = GucSetting::<i32>::new(0);
+
+/// Unset: each key says for itself.
+pub static TOKEN_AUDIENCE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+pub static TOKEN_ISSUER: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// Unset: claims that nobody signed are nobody's.
+pub static TRUST_REQUEST_CLAIMS_FROM: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// The longest life of a token in seconds, where one is set.
+pub fn token_max_ttl() -> Option<i64> {
+    Some(TOKEN_MAX_TTL_S.get().into()).filter(|longest| *longest > 0)
+}
+
+pub fn token_audience() -> Option<String> {
+    set_text(&TOKEN_AUDIENCE)
+}
+
+pub fn token_issuer() -> Option<String> {
+    set_text(&TOKEN_ISSUER)
+}
+
+pub fn trust_request_claims_from() -> Option<String> {
+    set_text(&TRUST_REQUEST_CLAIMS_FROM)
+}
+
 /// The largest payload, in bytes.
 pub fn max_payload_size() -> usize {
     MAX_PAYLOAD_SIZE_KB.get() as usize * 1024
@@ -131,6 +161,7 @@ pub fn define(context: pg::guc::Watch, is_uuid: fn(&str) -> bool) {
     );
     define_keys();
     define_search();
+    define_tokens();
     pg::guc::define_uuid_setting(
         c"memory.system_tenant_id",
         c"The UUID that the identifier \"system\" resolves to.",
@@ -158,6 +189,50 @@ fn define_keys() {
         ),
     ] {
         GucRegistry::define_string_guc(name, about, more, setting, GucContext::Sighup, GucFlags::SUPERUSER_ONLY);
+    }
+}
+
+/// What tokens are held against.
+fn define_tokens() {
+    for (name, about, more, setting, most) in [
+        (
+            c"memory.token_leeway",
+            c"By how much clocks may differ: so long after its exp, and before its nbf, a token is accepted.",
+            c"",
+            &TOKEN_LEEWAY_S,
+            300,
+        ),
+        (
+            c"memory.token_max_ttl",
+            c"The longest life that a token may have left; 0: any.",
+            c"Service tokens are not issued for longer.",
+            &TOKEN_MAX_TTL_S,
+            i32::MAX,
+        ),
+    ] {
+        GucRegistry::define_int_guc(name, about, more, setting, 0, most, GucContext::Suset, GucFlags::UNIT_S);
+    }
+    for (name, about, more, setting) in [
+        (
+            c"memory.token_audience",
+            c"What tokens say in aud, where their key does not say it.",
+            c"",
+            &TOKEN_AUDIENCE,
+        ),
+        (
+            c"memory.token_issuer",
+            c"What tokens say in iss, where their key does not say it.",
+            c"",
+            &TOKEN_ISSUER,
+        ),
+        (
+            c"memory.trust_request_claims_from",
+            c"The login of PostgREST, whose request.jwt.claims authenticate_request() trusts.",
+            c"Unset, nobody's. Whoever runs SQL in such a session before that call is whoever they want to be.",
+            &TRUST_REQUEST_CLAIMS_FROM,
+        ),
+    ] {
+        GucRegistry::define_string_guc(name, about, more, setting, GucContext::Suset, GucFlags::default());
     }
 }
 

@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 
 use crate::check;
 use crate::context::hold::{STRIPES, stripe};
+use crate::context::scope::Scope;
 use crate::context::{self, Reach};
 use crate::error::{Error, Result, shown};
 use crate::pg::catalog::TableName;
@@ -91,7 +92,7 @@ fn place_legal_hold(
     reason: Option<&str>,
     tenant: Option<&str>,
 ) -> std::result::Result<Option<Uuid>, ErrorReport> {
-    let subject = context::subject(tenant, user_id, Reach::User)?;
+    let subject = context::subject_to(Scope::Admin, tenant, user_id, Reach::User)?;
     let user = subject.user.unwrap_or_default();
     let reason = check::text("reason", reason)?;
     lock::number(number(&subject.tenant, &user), Mode::Alone);

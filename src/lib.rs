@@ -30,7 +30,12 @@ extension_sql_file!("../sql/context.sql", name = "context", requires = ["check"]
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["context"]);
 extension_sql_file!("../sql/violation.sql", name = "violation", requires = ["audit"]);
 extension_sql_file!("../sql/vocabulary.sql", name = "vocabulary", requires = ["violation"]);
-extension_sql_file!("../sql/hold.sql", name = "hold", requires = ["vocabulary"]);
+extension_sql_file!(
+    "../sql/trust_token.sql",
+    name = "trust_token",
+    requires = ["vocabulary"]
+);
+extension_sql_file!("../sql/hold.sql", name = "hold", requires = ["trust_token"]);
 extension_sql_file!("../sql/session.sql", name = "session", requires = ["hold"]);
 extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["session"]);
 extension_sql_file!("../sql/graph.sql", name = "graph", requires = ["archive"]);

@@ -35,6 +35,12 @@ pub enum Violation {
     UnknownTenant,
     /// Something of a user under legal hold was to be removed.
     HeldDeletion,
+    /// A token that is none, or was not made for here.
+    ForgedToken,
+    /// A token that was good once, or will be.
+    RefusedToken,
+    /// A token does not give what was tried with it.
+    MissingScope,
 }
 
 impl Violation {
@@ -45,6 +51,9 @@ impl Violation {
             Self::SealedContext => "sealed_context",
             Self::UnknownTenant => "unknown_tenant",
             Self::HeldDeletion => "held_deletion",
+            Self::ForgedToken => "forged_token",
+            Self::RefusedToken => "refused_token",
+            Self::MissingScope => "missing_scope",
         }
     }
 }

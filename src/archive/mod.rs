@@ -6,6 +6,7 @@
 pub mod run;
 mod store;
 
+use crate::context::scope::Scope;
 use crate::context::{self, Reach};
 use crate::error::{Error, Result};
 use crate::pg::catalog::TableName;
@@ -62,7 +63,7 @@ fn or_raise<T>(result: Result<T>) -> T {
 
 raw_function!(archive_scope, pg_finfo_archive_scope, |call| {
     let text = |i| call.str(i);
-    let subject = or_raise(context::subject(text(0), text(1), Reach::Tenant));
+    let subject = or_raise(context::subject_to(Scope::Archive, text(0), text(1), Reach::Tenant));
     or_raise(context::require_service());
     let (low, high) = subject.users();
     call.row([Some(call.uuid(subject.tenant)), low.into_datum(), high.into_datum()])

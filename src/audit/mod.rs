@@ -63,6 +63,12 @@ raw_function!(audit_change, pg_finfo_audit_change, |call| {
 });
 
 fn log(trigger: &Trigger) {
+    // What the extension does in bulk has been asked of before, by whoever calls for it.
+    if !IN_BULK.get()
+        && let Err(error) = context::require_to_write(trigger)
+    {
+        error.raise();
+    }
     let operation = trigger.operation();
     let rows = trigger.rows();
     if operation != Operation::Truncate && rows == 0 {

@@ -13,7 +13,8 @@ use std::cell::Cell;
 
 use pgrx::IntoDatum;
 
-use super::{Reach, Subject, current, subject};
+use super::scope::Scope;
+use super::{Reach, Subject, current, subject_to};
 use crate::error::Result;
 use crate::pg::lock::{self, Mode};
 use crate::raw_function;
@@ -73,9 +74,9 @@ pub fn share_own() {
     }
 }
 
-/// Whose rows a call writes: `subject`, held.
+/// Whose rows a call writes: `subject`, of a context that may write, held.
 pub fn writer(tenant: Option<&str>, user: Option<&str>, reach: Reach) -> Result<Subject> {
-    let subject = subject(tenant, user, reach)?;
+    let subject = subject_to(Scope::Write, tenant, user, reach)?;
     if let Some(user) = &subject.user {
         share(&subject.tenant, user);
     }
@@ -83,7 +84,7 @@ pub fn writer(tenant: Option<&str>, user: Option<&str>, reach: Reach) -> Result<
 }
 
 raw_function!(writer_subject, pg_finfo_writer_subject, |call| {
-    let subject = super::sql::subject_of(call, Reach::User);
+    let subject = super::sql::subject_of(call, Scope::Write, Reach::User);
     let user = subject.user.unwrap_or_default();
     share(&subject.tenant, &user);
     call.row([Some(call.uuid(subject.tenant)), user.into_datum()])

@@ -7,19 +7,27 @@
 
 pub mod access;
 pub mod hold;
+pub mod key;
+pub mod pass;
+pub mod scope;
 mod sql;
 
 use std::cell::Cell;
 
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgSqlErrorCode};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, shown};
 use crate::pg::call::StaticText;
 use crate::pg::slot::Slot;
+use crate::pg::trigger::Trigger;
 use crate::pg::{guc, role, xact};
 use crate::tenant;
 use crate::tenant::identifier::parse_uuid;
 use crate::violation::{self, Violation, Who};
+use pass::{Pass, Terms};
+use scope::Scope;
 
 /// The setting's form: what SHOW tells a superuser.
 #[derive(Default, Serialize, Deserialize)]
@@ -32,6 +40,9 @@ struct Setting {
     session: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     service: Option<String>,
+    /// Of a context that was made from a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pass: Option<Terms>,
 }
 
 /// The parsed context, with its values as PostgreSQL takes them.
@@ -43,6 +54,8 @@ pub struct Context {
     user_text: Option<StaticText>,
     session_text: Option<StaticText>,
     service_text: Option<StaticText>,
+    /// None: not made from a token.
+    pass: Option<Pass>,
     /// The range of user ids that row-level security lets through.
     low: StaticText,
     high: StaticText,
@@ -64,17 +77,33 @@ impl Context {
     fn parse(value: &str) -> Option<Self> {
         let setting: Setting = serde_json::from_str(value).ok()?;
         let text = |value: &Option<String>| value.as_deref().map(StaticText::new);
+        let pass = match setting.pass {
+            Some(terms) => Some(Pass::new(terms)?),
+            None => None,
+        };
+        let (low, high) = match &setting.user {
+            // No user is above the highest and below the lowest.
+            _ if !pass.as_ref().is_none_or(|pass| pass.has(Scope::Read)) => (HIGHEST, LOWEST),
+            Some(user) => (user.as_str(), user.as_str()),
+            None => (LOWEST, HIGHEST),
+        };
         Some(Self {
             tenant: parse_uuid(setting.tenant.as_bytes())?,
             user_text: text(&setting.user),
             session_text: text(&setting.session),
             service_text: text(&setting.service),
-            low: StaticText::new(setting.user.as_deref().unwrap_or(LOWEST)),
-            high: StaticText::new(setting.user.as_deref().unwrap_or(HIGHEST)),
+            low: StaticText::new(low),
+            high: StaticText::new(high),
             user: setting.user,
             session: setting.session,
             service: setting.service,
+            pass,
         })
+    }
+
+    /// Whether what it was made from gives the scope.
+    pub fn gives(&self, scope: Scope) -> bool {
+        self.pass.as_ref().is_none_or(|pass| pass.has(scope))
     }
 
     /// Whether it covers the whole tenant.
@@ -83,9 +112,36 @@ impl Context {
     }
 }
 
-/// The context that holds now.
+/// The context that holds now. One that was made from a token which holds no more raises 42501.
 pub fn current() -> Option<&'static Context> {
+    let context = named()?;
+    if let Some(pass) = &context.pass
+        && let Err(error) = pass.verify()
+    {
+        error.raise();
+    }
+    Some(context)
+}
+
+/// The context whether or not its token holds, for saying who tried.
+fn named() -> Option<&'static Context> {
     CURRENT.with(Slot::get)
+}
+
+/// Raises 42501 where the context was made from a token that does not give the scope, and records it.
+pub fn require(scope: Scope) -> Result<()> {
+    if current().is_none_or(|context| context.gives(scope)) {
+        return Ok(());
+    }
+    let message = format!("the token does not give the scope \"{}\"", scope.name());
+    record_violation(Violation::MissingScope, &message);
+    Err(Error::not_allowed(
+        message,
+        format!(
+            "Ask who issues tokens for one whose claim \"scope\" has {}.",
+            scope.name()
+        ),
+    ))
 }
 
 /// The setting `memory.context`.
@@ -160,13 +216,45 @@ fn set(setting: &Setting, is_local: bool, sealed: bool) -> Result<()> {
     Ok(())
 }
 
+/// A context that was made from a token: local to the transaction and sealed. The caller has verified the token.
+pub fn admit(
+    tenant: [u8; 16],
+    user: Option<String>,
+    session: Option<String>,
+    service: Option<String>,
+    terms: Terms,
+) -> Result<()> {
+    warn_outside_a_transaction("BEGIN first.");
+    let setting = Setting {
+        tenant: uuid::Uuid::from_bytes(tenant).to_string(),
+        user,
+        session,
+        service,
+        pass: Some(terms),
+    };
+    set(&setting, true, true)
+}
+
+fn warn_outside_a_transaction(hint: &str) {
+    if !guc::in_transaction_block() {
+        ErrorReport::new(
+            PgSqlErrorCode::ERRCODE_NO_ACTIVE_SQL_TRANSACTION,
+            "a local security context ends with this statement",
+            "memory_ext",
+        )
+        .set_hint(hint)
+        .report(PgLogLevel::WARNING);
+    }
+}
+
 fn clear() -> Result<()> {
     refuse_if_sealed()?;
     guc::set_context("", false);
     Ok(())
 }
 
-fn refuse_if_sealed() -> Result<()> {
+/// Raises 42501 where the context may not be changed, and records it.
+pub fn refuse_if_sealed() -> Result<()> {
     if SEALED.get().is_some() {
         record_violation(Violation::SealedContext, "the context was to be changed");
         return Err(Error::not_allowed(
@@ -175,6 +263,26 @@ fn refuse_if_sealed() -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Raises 42501 where the context's token does not give what writing to the trigger's table takes.
+pub fn require_to_write(trigger: &Trigger) -> Result<()> {
+    match named() {
+        Some(Context { pass: Some(_), .. }) => require(Scope::to_write(&trigger.table_name())),
+        _ => Ok(()),
+    }
+}
+
+/// Raises 42501 where there is a context already, sealed or not.
+pub fn refuse_if_set() -> Result<()> {
+    refuse_if_sealed()?;
+    match named() {
+        None => Ok(()),
+        Some(_) => Err(Error::not_allowed(
+            "there is a security context already",
+            "COMMIT or ROLLBACK first; a context of the session goes with memory.clear_security_context().",
+        )),
+    }
 }
 
 /// Whose rows a call is about.
@@ -204,8 +312,14 @@ pub enum Reach {
 
 /// Whose rows a call is about, from its last two arguments and the context. Errors: an unknown tenant is P0002, somebody else
 /// than the context allows 42501, no context 42501 (for a superuser 22004 where an argument is missing), a user where one is
-/// needed 22004.
+/// needed 22004, a token without the scope `read` 42501.
 pub fn subject(tenant: Option<&str>, user: Option<&str>, reach: Reach) -> Result<Subject> {
+    subject_to(Scope::Read, tenant, user, reach)
+}
+
+/// `subject`, for what takes another scope than `read`.
+pub fn subject_to(scope: Scope, tenant: Option<&str>, user: Option<&str>, reach: Reach) -> Result<Subject> {
+    require(scope)?;
     let named = tenant.map(tenant::require).transpose()?;
     if let Some(user) = user {
         check_user_id(user)?;
@@ -236,12 +350,12 @@ pub fn subject(tenant: Option<&str>, user: Option<&str>, reach: Reach) -> Result
 }
 
 /// `subject`, for what runs as its owner, a superuser: whether the caller may do without a context is asked of the role outside.
-pub fn subject_of_caller(tenant: Option<&str>, user: Option<&str>, reach: Reach) -> Result<Subject> {
+pub fn subject_of_caller(scope: Scope, tenant: Option<&str>, user: Option<&str>, reach: Reach) -> Result<Subject> {
     if current().is_none() && !role::outer_is_superuser() {
         tenant.map(tenant::require).transpose()?;
         return Err(no_context());
     }
-    subject(tenant, user, reach)
+    subject_to(scope, tenant, user, reach)
 }
 
 /// The error of whoever may not do without a context.
@@ -268,8 +382,9 @@ fn without_context(tenant: Option<[u8; 16]>, user: Option<&str>) -> Result<Subje
     })
 }
 
-/// Raises 42501 unless the context is a service's, or there is none and the role is a superuser.
+/// Raises 42501 unless the context is a service's that gives the scope `archive`, or there is none and the role is a superuser.
 pub fn require_service() -> Result<()> {
+    require(Scope::Archive)?;
     match current() {
         Some(context) if context.is_service() => Ok(()),
         None if role::is_superuser() => Ok(()),
@@ -299,6 +414,8 @@ pub fn serving<R>(tenant: [u8; 16], work: impl FnOnce() -> R) -> Result<R> {
         user: None,
         session: context.session.clone(),
         service: context.service.clone(),
+        // A context of a token is sealed: it does not come here.
+        pass: None,
     };
     let value = serde_json::to_string(&setting).expect("strings serialise");
     let _until_then = guc::TemporaryContext::new(&value);
@@ -322,7 +439,7 @@ pub fn record_violation_about(violation: Violation, detail: &str, tenant: [u8; 1
 }
 
 fn who() -> Who {
-    current()
+    named()
         .map(|context| Who {
             tenant_id: Some(uuid::Uuid::from_bytes(context.tenant).to_string()),
             user_id: context.user.clone(),

@@ -4,11 +4,11 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::access::may_serve;
-use super::{Context, Reach, Setting, Subject, check_user_id, current, subject, subject_of_caller};
+use super::scope::Scope;
+use super::{Context, Reach, Setting, Subject, check_user_id, current, subject_of_caller, subject_to};
 use crate::context;
 use crate::error::{Error, shown};
 use crate::pg::call::Call;
-use crate::pg::guc;
 use crate::raw_function;
 use crate::tenant;
 use crate::violation::Violation;
@@ -51,14 +51,8 @@ fn set_security_context(
         )
         .into());
     }
-    if is_local && !guc::in_transaction_block() {
-        ErrorReport::new(
-            PgSqlErrorCode::ERRCODE_NO_ACTIVE_SQL_TRANSACTION,
-            "a local security context ends with this statement",
-            "memory_ext",
-        )
-        .set_hint("BEGIN first, or pass is_local => false.")
-        .report(PgLogLevel::WARNING);
+    if is_local {
+        super::warn_outside_a_transaction("BEGIN first, or pass is_local => false.");
     }
     let owned = |value: Option<&str>| value.map(str::to_owned);
     let setting = Setting {
@@ -66,6 +60,7 @@ fn set_security_context(
         user: owned(user_id),
         session: owned(session_id),
         service: owned(service_name),
+        pass: None,
     };
     Ok(context::set(&setting, is_local, sealed)?)
 }
@@ -80,7 +75,8 @@ raw_function!(current_tenant_id, pg_finfo_current_tenant_id, |call| {
 });
 
 raw_function!(service_tenant_id, pg_finfo_service_tenant_id, |call| {
-    call.uuid_in_place(current().filter(|c| c.is_service()).map(|c| &c.tenant))
+    let covers = |c: &&Context| c.is_service() && (c.gives(Scope::Archive) || c.gives(Scope::Admin));
+    call.uuid_in_place(current().filter(covers).map(|c| &c.tenant))
 });
 
 raw_function!(current_user_id, pg_finfo_current_user_id, |call| {
@@ -104,24 +100,25 @@ raw_function!(context_user_high, pg_finfo_context_user_high, |call| {
 });
 
 /// Arguments 0 and 1 of a call: tenant and user.
-pub(super) fn subject_of(call: Call, reach: Reach) -> Subject {
+pub(super) fn subject_of(call: Call, scope: Scope, reach: Reach) -> Subject {
     let text = |i| call.str(i);
-    subject(text(0), text(1), reach).unwrap_or_else(|error| error.raise())
+    subject_to(scope, text(0), text(1), reach).unwrap_or_else(|error| error.raise())
 }
 
 raw_function!(subject_wrapper, pg_finfo_subject_wrapper, |call| {
-    let subject = subject_of(call, Reach::User);
+    let subject = subject_of(call, Scope::Read, Reach::User);
     call.row([Some(call.uuid(subject.tenant)), subject.user.into_datum()])
 });
 
 raw_function!(scope_wrapper, pg_finfo_scope_wrapper, |call| {
-    let subject = subject_of(call, Reach::Tenant);
+    let subject = subject_of(call, Scope::Read, Reach::Tenant);
     let (low, high) = subject.users();
     call.row([Some(call.uuid(subject.tenant)), low.into_datum(), high.into_datum()])
 });
 
 raw_function!(owned_scope, pg_finfo_owned_scope, |call| {
-    let subject = subject_of_caller(call.str(0), call.str(1), Reach::Tenant).unwrap_or_else(|error| error.raise());
+    let subject =
+        subject_of_caller(Scope::Read, call.str(0), call.str(1), Reach::Tenant).unwrap_or_else(|error| error.raise());
     let (low, high) = subject.users();
     call.row([Some(call.uuid(subject.tenant)), low.into_datum(), high.into_datum()])
 });

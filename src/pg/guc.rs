@@ -174,6 +174,15 @@ fn assign(value: &str, action: pg_sys::GucAction::Type) {
     }
 }
 
+/// What somebody else's setting says; None where there is none of that name.
+pub fn setting(name: &CStr) -> Option<String> {
+    // SAFETY: a NUL-terminated name; the answer is NULL or a string that stays until the setting changes.
+    unsafe {
+        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().into_owned())
+    }
+}
+
 /// Whether a SET LOCAL would last: inside a transaction block or a function.
 pub fn in_transaction_block() -> bool {
     // SAFETY: reads backend-local state.

@@ -41,6 +41,15 @@ pub fn session_name() -> String {
     name(unsafe { pg_sys::GetSessionUserId() })
 }
 
+/// Whether this is the role that logged in.
+pub fn logged_in_as(name: &str) -> bool {
+    // SAFETY: a catalog lookup; the answer is palloc'd or NULL.
+    unsafe {
+        let own = pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), true);
+        !own.is_null() && std::ffi::CStr::from_ptr(own).to_bytes() == name.as_bytes()
+    }
+}
+
 fn name(role: pg_sys::Oid) -> String {
     catalog::role_name(role).unwrap_or_else(|_| u32::from(role).to_string())
 }

@@ -57,6 +57,13 @@ pub fn each(relation: pg_sys::Oid, index: pg_sys::Oid, key: Key<'_>, mut visit: 
     );
 }
 
+/// `each`, of all that is committed at this instant: also where the transaction keeps an older snapshot.
+pub fn each_now(relation: pg_sys::Oid, index: pg_sys::Oid, key: Key<'_>, mut visit: impl FnMut(&Row) -> bool) {
+    scan(relation, index, key, false, pg_sys::AccessShareLock, |row, _| {
+        visit(row)
+    });
+}
+
 /// Whether a row matches, of all that is committed at this instant: also where the transaction keeps an older snapshot.
 pub fn exists_now(relation: pg_sys::Oid, index: pg_sys::Oid, key: Key<'_>) -> bool {
     let mut found = false;

@@ -38,6 +38,36 @@ pub fn transaction_start() -> String {
     }
 }
 
+/// A timestamptz as a row has it (microseconds since 2000), in Unix time, whole seconds.
+pub fn unix_seconds(micros: i64) -> i64 {
+    const EPOCH: i64 = 946_684_800;
+    micros.div_euclid(1_000_000) + EPOCH
+}
+
+/// Unix time in seconds as a timestamptz's text, for hints; in UTC.
+pub fn shown(unix_seconds: i64) -> String {
+    let utc = |days: i64| {
+        // Days since 1970 to a date of the proleptic Gregorian calendar (Howard Hinnant, chrono-compatible low-level date algorithms).
+        let days = days + 719_468;
+        let era = days.div_euclid(146_097);
+        let day = days.rem_euclid(146_097);
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let month = if month < 10 { month + 3 } else { month - 9 };
+        (year + era * 400 + i64::from(month <= 2), month, day)
+    };
+    let (year, month, day) = utc(unix_seconds.div_euclid(86_400));
+    let second = unix_seconds.rem_euclid(86_400);
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
 /// When the client's statement began, as statement_timestamp(): microseconds since 2000.
 pub fn statement() -> i64 {
     // SAFETY: reads backend-local state.
@@ -48,4 +78,15 @@ pub fn statement() -> i64 {
 pub fn statement_start() -> TimestampWithTimeZone {
     // SAFETY: a timestamptz's datum is its microseconds.
     unsafe { TimestampWithTimeZone::from_datum(pg_sys::Datum::from(statement()), false) }.expect("not NULL")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn unix_time_is_shown_as_a_date() {
+        assert_eq!(super::shown(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(super::shown(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(super::shown(4_102_444_799), "2099-12-31 23:59:59 UTC");
+        assert_eq!(super::unix_seconds(-1), 946_684_799);
+    }
 }

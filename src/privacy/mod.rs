@@ -10,6 +10,7 @@ use pgrx::datum::{DatumWithOid, Uuid};
 use pgrx::prelude::*;
 
 use crate::audit;
+use crate::context::scope::Scope;
 use crate::context::{self, Reach, Subject, hold};
 use crate::error::{Error, Result};
 use crate::pg::call::Call;
@@ -81,7 +82,7 @@ fn subject(call: Call) -> Result<Subject> {
             "A service context names no user: SELECT memory.set_security_context('<tenant>', service_name => '…').",
         ));
     }
-    context::subject(text(1), text(0), Reach::User)
+    context::subject_to(Scope::Admin, text(1), text(0), Reach::User)
 }
 
 fn arguments(subject: &Subject) -> [DatumWithOid<'_>; 2] {

@@ -11,6 +11,7 @@ use pgrx::prelude::*;
 
 use crate::archive;
 use crate::check;
+use crate::context::scope::Scope;
 use crate::context::{self, Reach};
 use crate::error::{Error, Result, shown};
 use crate::hold;
@@ -229,7 +230,7 @@ fn cleanup_old_nodes(
     days: Option<i32>,
     tenant: Option<&str>,
 ) -> std::result::Result<i64, ErrorReport> {
-    let subject = context::subject_of_caller(tenant, user_id, Reach::User)?;
+    let subject = context::subject_of_caller(Scope::Write, tenant, user_id, Reach::User)?;
     let before = days_ago(days)?;
     let user = subject.user.unwrap_or_default();
     hold::check(subject.tenant, &user)?;

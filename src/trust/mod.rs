@@ -2,7 +2,9 @@
 
 #[allow(dead_code)]
 mod cipher;
+mod jwt;
 #[allow(dead_code)]
 pub mod master;
 #[allow(dead_code)]
 mod ring;
+mod token;
