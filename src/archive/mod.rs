@@ -65,6 +65,8 @@ raw_function!(archive_scope, pg_finfo_archive_scope, |call| {
     let text = |i| call.str(i);
     let subject = or_raise(context::subject_to(Scope::Archive, text(0), text(1), Reach::Tenant));
     or_raise(context::require_service());
+    // The hot half belongs to it.
+    or_raise(context::require(Scope::Read));
     let (low, high) = subject.users();
     call.row([Some(call.uuid(subject.tenant)), low.into_datum(), high.into_datum()])
 });

@@ -127,8 +127,10 @@ fn verify(token: &str) -> Result<Who> {
         scopes,
     };
     if key.is_own {
-        let until = claims.check(rules(now, Some(OWN), Some(OWN))).map_err(explain)?;
-        return verify_issued(&key, &claims, now, |token, scopes| terms(until, Some(token), scopes));
+        claims.check(rules(now, Some(OWN), Some(OWN))).map_err(explain)?;
+        return verify_issued(&key, &claims, now, |until, token, scopes| {
+            terms(until, Some(token), scopes)
+        });
     }
     let (issuer, audience) = expected(&key)?;
     let rules = rules(now, issuer.as_deref(), audience.as_deref());
@@ -164,18 +166,27 @@ fn verify(token: &str) -> Result<Who> {
 }
 
 /// Of a service token the table has the last word; the token only says which row.
-fn verify_issued(key: &Key, claims: &Claims, now: i64, terms: impl FnOnce(String, Scopes) -> Terms) -> Result<Who> {
+fn verify_issued(
+    key: &Key,
+    claims: &Claims,
+    now: i64,
+    terms: impl FnOnce(i64, String, Scopes) -> Terms,
+) -> Result<Who> {
     let id = claims.jti.as_deref().and_then(|id| parse_uuid(id.as_bytes()));
     let issued = id.and_then(key::find_issued).filter(|issued| issued.key_id == key.id);
     let Some((id, issued)) = id.zip(issued) else {
         return Err(forged("a service token that was never issued"));
     };
-    if issued.is_revoked || issued.expires_at <= now {
+    if issued.is_revoked {
         return Err(refused(
             Violation::RefusedToken,
             "the service token was revoked".to_owned(),
             "An operator issues another: SELECT memory.issue_service_token(…).".to_owned(),
         ));
+    }
+    // This server's clock has set the time: no leeway.
+    if issued.expires_at <= now {
+        return Err(explain(Refusal::Expired(issued.expires_at)));
     }
     let id = uuid::Uuid::from_bytes(id).to_string();
     Ok(Who {
@@ -183,7 +194,7 @@ fn verify_issued(key: &Key, claims: &Claims, now: i64, terms: impl FnOnce(String
         user: None,
         session: None,
         service: Some(issued.service),
-        terms: terms(id, issued.scopes.completed()),
+        terms: terms(issued.expires_at, id, issued.scopes.completed()),
     })
 }
 
@@ -321,8 +332,8 @@ thread_local! {
     static ISSUE: Statement = const {
         Statement::new(
             "INSERT INTO memory.service_tokens (token_id, key_id, tenant_id, service_name, scopes, issued_at, expires_at)
-             SELECT $1, $2, $3, $4, $5, t.now, date_trunc('second', t.now) + $6
-             FROM (SELECT clock_timestamp() AS now) AS t
+             SELECT $1, $2, $3, $4, $5, t.now, t.now + $6
+             FROM (SELECT date_trunc('second', clock_timestamp()) AS now) AS t
              RETURNING extract(epoch FROM issued_at)::bigint, extract(epoch FROM expires_at)::bigint,
                  $6 > interval '0' AND expires_at < 'infinity'",
             &[

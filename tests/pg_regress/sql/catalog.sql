@@ -9,6 +9,7 @@ CREATE TEMP TABLE tables_of_all (name text PRIMARY KEY, audited boolean, why tex
 INSERT INTO tables_of_all VALUES
     ('projects', true, 'groups tenants'), ('tenants', true, 'the tenants'), ('access_grants', true, 'roles'),
     ('profile_privileges', false, 'constant'), ('personal_columns', false, 'constant'), ('context_types', true, 'words for all'), ('event_types', true, 'words for all'),
+    ('auth_keys', true, 'keys for all'), ('service_tokens', true, 'read by auditors'),
     ('relationship_types', true, 'words for all'), ('embedding_spaces', true, 'models for all'),
     ('audit_log', false, 'is the audit'), ('security_violations', false, 'is an audit');
 -- What triggers derive from audited tables, and nobody else may write: not audited itself.
@@ -40,6 +41,13 @@ INSERT INTO definers VALUES
     ('memory.drop_embedding_space(text)', 'an operator may not drop tables'),
     ('memory.index_embeddings(integer,integer)', 'an operator moves what it may not read'),
     ('memory.flush_security_violations()', 'nobody else has INSERT on the violations');
+    ('memory.register_auth_key(text,text,text,text,text,text[],text[],boolean,timestamp with time zone)', 'an operator reads no keys'),
+    ('memory.revoke_auth_key(text)', 'an operator reads no keys'),
+    ('memory.list_auth_keys()', 'an operator reads no keys'),
+    ('memory.issue_service_token(text,text,text[],interval)', 'an operator reads no keys'),
+    ('memory.revoke_service_token(uuid)', 'an operator may not take a revocation back'),
+    ('memory.list_service_tokens(text)', 'an operator has no context'),
+    ('memory.index_embeddings(integer,integer)', 'an operator moves what it may not read');
 -- Columns of text, jsonb and the like that may have statistics: words from a list, names that the extension gives.
 CREATE TEMP TABLE words (col text PRIMARY KEY);
 INSERT INTO words VALUES
@@ -48,7 +56,7 @@ INSERT INTO words VALUES
     ('audit_log.login_role'), ('security_violations.kind'), ('security_violations.actor_role'),
     ('security_violations.login_role'), ('context_types.name'), ('event_types.name'), ('relationship_types.name'),
     ('personal_columns.relation'), ('personal_columns.column_name'), ('personal_columns.treatment'), ('personal_columns.erasure'),
-    ('sessions.status'), ('nodes.tier'),
+    ('sessions.status'), ('nodes.tier'), ('auth_keys.algorithm'),
     ('legal_holds.placed_by'), ('legal_holds.lifted_by'),
     ('retention_policies.data_class'), ('retention_policies.action'),
     ('embedding_spaces.model'), ('embedding_spaces.relation'), ('embedding_spaces.distance'), ('embedding_spaces.quantization');
@@ -227,8 +235,8 @@ CREATE TEMP VIEW tenant_and_user_are_the_last_arguments AS
             'erase_user_data', 'anonymize_user_data',
             -- about one user, by a name that is needed
             'check_hold', 'may_remove', 'removable_user', 'place_legal_hold', 'cleanup_old_nodes',
-            -- a tenant''s policy, in the contract''s order
-            'set_retention_policy',
+            -- a tenant''s policy and tokens, in the contract''s order
+            'set_retention_policy', 'issue_service_token',
             -- about one tenant, by a name that is needed
             'set_search_language', 'rebuild_search_documents') AND NOT (names[n] = 'tenant' AND pronargdefaults >= 1 AND NOT 'user_id' = ANY (names));
 CREATE TEMP VIEW views_ask_as_their_caller AS
