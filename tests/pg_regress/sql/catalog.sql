@@ -40,14 +40,13 @@ INSERT INTO definers VALUES
     ('memory.create_embedding_space(text,integer,text,text)', 'an operator may not make tables'),
     ('memory.drop_embedding_space(text)', 'an operator may not drop tables'),
     ('memory.index_embeddings(integer,integer)', 'an operator moves what it may not read'),
-    ('memory.flush_security_violations()', 'nobody else has INSERT on the violations');
+    ('memory.flush_security_violations()', 'nobody else has INSERT on the violations'),
     ('memory.register_auth_key(text,text,text,text,text,text[],text[],boolean,timestamp with time zone)', 'an operator reads no keys'),
     ('memory.revoke_auth_key(text)', 'an operator reads no keys'),
     ('memory.list_auth_keys()', 'an operator reads no keys'),
     ('memory.issue_service_token(text,text,text[],interval)', 'an operator reads no keys'),
     ('memory.revoke_service_token(uuid)', 'an operator may not take a revocation back'),
-    ('memory.list_service_tokens(text)', 'an operator has no context'),
-    ('memory.index_embeddings(integer,integer)', 'an operator moves what it may not read');
+    ('memory.list_service_tokens(text)', 'an operator has no context');
 -- Columns of text, jsonb and the like that may have statistics: words from a list, names that the extension gives.
 CREATE TEMP TABLE words (col text PRIMARY KEY);
 INSERT INTO words VALUES
