@@ -70,7 +70,7 @@ COMMENT ON FUNCTION memory.apply_retention(boolean, integer) IS
     'Removes or anonymises what the policies let go: of each class the oldest batch_size rows, for each tenant told with its cutoff. more: the tenant has '
     'more of them; call again. A tenant''s own policy is told even where nothing was due, of the general one only whom it affected. '
     'dry_run removes nothing and tells what a call would. Rows in use are skipped and held users passed over, so it neither waits for nor '
-    'stops a writer, nor a second run. The audit log gets counts; the images that it has of the rows go. Reads the table of each class '
+    'stops a writer, nor a second run, unless both take from sealed rows of the audit log within the same 64. The audit log gets counts; the images that it has of the rows go. Reads the table of each class '
     'that has a policy, and the audit log once where something goes. An operator''s. batch_size below 1 is 22023.';
 
 CREATE FUNCTION memory.clean_expired(

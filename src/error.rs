@@ -17,6 +17,8 @@ pub enum Situation {
     Unknown,
     /// 42501: another user, another tenant, a missing profile.
     NotAllowed,
+    /// 40001: what the transaction has seen has changed meanwhile.
+    Changed,
     /// 54000: a configured bound is passed.
     BoundPassed,
     /// 55000: the library or a setting that is needed is missing.
@@ -32,6 +34,7 @@ impl Situation {
             Self::Missing => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::Unknown => PgSqlErrorCode::ERRCODE_NO_DATA_FOUND,
             Self::NotAllowed => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::Changed => PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
             Self::BoundPassed => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::NotReady => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::Corrupt => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
@@ -72,6 +75,10 @@ impl Error {
 
     pub fn not_allowed(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(Situation::NotAllowed, message, hint)
+    }
+
+    pub fn changed(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Situation::Changed, message, hint)
     }
 
     pub fn bound_passed(message: impl Into<String>, hint: impl Into<String>) -> Self {

@@ -57,7 +57,8 @@ extension_sql_file!(
 extension_sql_file!("../sql/search.sql", name = "search", requires = ["embedding"]);
 extension_sql_file!("../sql/privacy.sql", name = "privacy", requires = ["search"]);
 extension_sql_file!("../sql/retention.sql", name = "retention", requires = ["privacy"]);
-extension_sql_file!("../sql/history.sql", name = "history", requires = ["retention"]);
+extension_sql_file!("../sql/audit_seal.sql", name = "audit_seal", requires = ["retention"]);
+extension_sql_file!("../sql/history.sql", name = "history", requires = ["audit_seal"]);
 extension_sql_file!("../sql/close.sql", name = "close", requires = ["history"], finalize);
 
 /// Runs once per process that loads the library; once in the postmaster with shared_preload_libraries.

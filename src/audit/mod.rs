@@ -5,7 +5,13 @@
 //! with the number of rows, no images.
 
 mod access;
+mod ground;
+mod key;
+mod proof;
+mod redaction;
+mod seal;
 mod statement;
+mod verify;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

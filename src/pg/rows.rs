@@ -13,6 +13,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::spi::PinnedPath;
+use super::trigger::Trigger;
 
 /// A reading statement with the types of its parameters; make one per `thread_local!`.
 pub struct Query {
@@ -35,7 +36,12 @@ impl Row<'_> {
         unsafe { u128::from_be_bytes(*self.values[column].cast_mut_ptr::<[u8; 16]>()) }
     }
 
-    /// A column of type bigint that is not NULL.
+    /// A column that is a uuid, as above.
+    pub fn optional_uuid(&self, column: usize) -> Option<u128> {
+        (!self.nulls[column]).then(|| self.uuid(column))
+    }
+
+    /// A column of type bigint that is not NULL; of timestamptz, its microseconds; of xid8, its bits.
     pub fn bigint(&self, column: usize) -> i64 {
         assert!(!self.nulls[column]);
         self.values[column].value() as i64
@@ -52,26 +58,45 @@ impl Row<'_> {
         (!self.nulls[column]).then(|| self.text(column))
     }
 
+    /// A column that is a bytea and not NULL.
+    pub fn bytes(&self, column: usize) -> &[u8] {
+        assert!(!self.nulls[column]);
+        // SAFETY: a bytea's datum points to a varlena.
+        unsafe { plain(self.values[column]) }
+    }
+
+    /// A column that is a bytea.
+    pub fn optional_bytes(&self, column: usize) -> Option<&[u8]> {
+        (!self.nulls[column]).then(|| self.bytes(column))
+    }
+
     /// A column that is a text and not NULL. One that stands in an index is neither compressed nor elsewhere; another may have to be
     /// fetched.
     pub fn text(&self, column: usize) -> &str {
         assert!(!self.nulls[column]);
         // SAFETY: a text's datum points to a varlena; the bytes are the database's encoding, which is checked.
-        unsafe {
-            let varlena = self.values[column].cast_mut_ptr::<pg_sys::varlena>();
-            let plain =
-                pgrx::varatt_is_4b_u(varlena) || (pgrx::varatt_is_1b(varlena) && !pgrx::varatt_is_1b_e(varlena));
-            let varlena = if plain {
-                varlena
-            } else {
-                pg_sys::pg_detoast_datum_packed(varlena)
-            };
-            let bytes = std::slice::from_raw_parts(
-                pgrx::vardata_any(varlena).cast::<u8>(),
-                pgrx::varsize_any_exhdr(varlena),
-            );
-            super::call::utf8(bytes)
-        }
+        super::call::utf8(unsafe { plain(self.values[column]) })
+    }
+}
+
+/// What a varlena holds, fetched and decompressed where it has to be.
+///
+/// # Safety
+/// The datum points to a varlena that lives as long as the answer.
+unsafe fn plain<'a>(datum: pg_sys::Datum) -> &'a [u8] {
+    // SAFETY: as the caller promises; what is detoasted lives in the current memory context.
+    unsafe {
+        let varlena = datum.cast_mut_ptr::<pg_sys::varlena>();
+        let plain = pgrx::varatt_is_4b_u(varlena) || (pgrx::varatt_is_1b(varlena) && !pgrx::varatt_is_1b_e(varlena));
+        let varlena = if plain {
+            varlena
+        } else {
+            pg_sys::pg_detoast_datum_packed(varlena)
+        };
+        std::slice::from_raw_parts(
+            pgrx::vardata_any(varlena).cast::<u8>(),
+            pgrx::varsize_any_exhdr(varlena),
+        )
     }
 }
 
@@ -92,8 +117,20 @@ impl Query {
 
     /// Calls `visit` with every row.
     pub fn each(&self, arguments: &[DatumWithOid<'_>], visit: &mut dyn FnMut(&Row<'_>)) {
+        self.run(None, arguments, visit);
+    }
+
+    /// The same of a statement that reads the transition tables of a trigger.
+    pub fn each_of(&self, trigger: &Trigger, arguments: &[DatumWithOid<'_>], visit: &mut dyn FnMut(&Row<'_>)) {
+        self.run(Some(trigger), arguments, visit);
+    }
+
+    fn run(&self, trigger: Option<&Trigger>, arguments: &[DatumWithOid<'_>], visit: &mut dyn FnMut(&Row<'_>)) {
         let _pinned = PinnedPath::new();
         Spi::connect(|_client| {
+            if let Some(trigger) = trigger {
+                trigger.register_tables();
+            }
             let mut receiver = Receiver {
                 base: pg_sys::DestReceiver {
                     receiveSlot: Some(receive),

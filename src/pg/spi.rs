@@ -83,7 +83,7 @@ pub fn write_once<R>(sql: &str, args: &[DatumWithOid<'_>], then: impl FnOnce(Spi
 
 /// Raises 25006 on a standby and 25000 in a parallel worker, as SQL does: Spi would ask for a transaction id first, and fail
 /// with an internal error.
-fn require_writable() {
+pub fn require_writable() {
     const WHAT: &std::ffi::CStr = c"a statement that writes";
     // SAFETY: raises or returns.
     unsafe {

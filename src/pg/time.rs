@@ -68,6 +68,18 @@ pub fn shown(unix_seconds: i64) -> String {
     )
 }
 
+/// This instant, as clock_timestamp(): microseconds since 2000.
+pub fn now() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// A timestamp of so many microseconds since 2000.
+pub fn from_micros(micros: i64) -> TimestampWithTimeZone {
+    // SAFETY: a timestamptz's datum is its microseconds.
+    unsafe { TimestampWithTimeZone::from_datum(pg_sys::Datum::from(micros), false) }.expect("not NULL")
+}
+
 /// When the client's statement began, as statement_timestamp(): microseconds since 2000.
 pub fn statement() -> i64 {
     // SAFETY: reads backend-local state.
@@ -76,8 +88,7 @@ pub fn statement() -> i64 {
 
 /// When the client's statement began, as statement_timestamp() gives it: what was committed before is not after it.
 pub fn statement_start() -> TimestampWithTimeZone {
-    // SAFETY: a timestamptz's datum is its microseconds.
-    unsafe { TimestampWithTimeZone::from_datum(pg_sys::Datum::from(statement()), false) }.expect("not NULL")
+    from_micros(statement())
 }
 
 #[cfg(test)]

@@ -181,11 +181,16 @@ impl Trigger {
     /// Runs statements that see the transition tables under the names that CREATE TRIGGER gave them.
     pub fn with_transition_tables(&self, work: impl FnOnce(&mut SpiClient<'_>)) {
         Spi::connect_mut(|client| {
-            // SAFETY: connected to SPI, with trigger data.
-            let code = unsafe { pg_sys::SPI_register_trigger_data(self.0) };
-            super::spi::unwrap(Spi::check_status(code));
+            self.register_tables();
             work(client);
         });
+    }
+
+    /// Has the statements of the SPI connection that is open see the transition tables.
+    pub(super) fn register_tables(&self) {
+        // SAFETY: connected to SPI, with trigger data.
+        let code = unsafe { pg_sys::SPI_register_trigger_data(self.0) };
+        super::spi::unwrap(Spi::check_status(code));
     }
 
     /// The answer of a row trigger that leaves the row as it is; NULL for a statement trigger.

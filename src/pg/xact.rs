@@ -210,6 +210,18 @@ impl Running for Now {
     }
 }
 
+/// Runs `work` with a snapshot of this instant, also where the transaction keeps an older one: what it reads by `spi::Statement::read` and
+/// `rows::Query` it reads as of now.
+pub fn as_of_now<R>(work: impl FnOnce() -> R) -> R {
+    // SAFETY: inside a transaction. An error that unwinds leaves the snapshot to the abort of the (sub)transaction.
+    unsafe {
+        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        let done = work();
+        pg_sys::PopActiveSnapshot();
+        done
+    }
+}
+
 /// What a row was refused for: PostgreSQL's message.
 pub struct Refused(pub String);
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::cipher::NONCE_BYTES;
+use super::cipher::{KEY_BYTES, NONCE_BYTES};
 use super::ring::{self, Refused, Ring};
 use crate::config;
 use crate::error::{Error, Result};
@@ -84,6 +84,15 @@ pub fn rewrap(wrapped: &[u8], bound_to: &[&[u8]]) -> Result<Option<Vec<u8>>> {
     }
     let plain = unwrap(wrapped, bound_to)?;
     Ok(Some(newest.wrap(nonce(), &plain, bound_to)))
+}
+
+/// Keys for another purpose, made of the master keys, newest first; none where no master key is configured, 55000 where one is and is not
+/// to be had.
+pub fn derived(purpose: &str) -> Result<Vec<Zeroizing<[u8; KEY_BYTES]>>> {
+    if config::master_key_file().is_none() && config::master_key_command().is_none() {
+        return Ok(Vec::new());
+    }
+    Ok(ring(false)?.derived(purpose))
 }
 
 /// Reads the keys again; the newest one's id.

@@ -4,6 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use hmac::{Hmac, Mac as _};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -15,8 +16,8 @@ pub type KeyId = [u8; 8];
 const VERSION: u8 = 1;
 const HEADER: usize = 1 + size_of::<KeyId>();
 
-/// The keys, newest first; at least one.
-pub struct Ring(Vec<(KeyId, Cipher)>);
+/// The keys, newest first; at least one. Beside them, in the same order, what keys for other purposes are made of.
+pub struct Ring(Vec<(KeyId, Cipher)>, Vec<Zeroizing<[u8; KEY_BYTES]>>);
 
 /// Why something cannot be unwrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,21 +32,28 @@ impl Ring {
     /// From what a file or a command gives: 32 bytes, or one key per line as 64 hexadecimal digits or in base64, newest first. Lines that
     /// are empty or start with # are passed over. What is wrong is told without the key.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let mut keys = Vec::new();
+        let (mut keys, mut bases) = (Vec::new(), Vec::new());
         if let Ok(key) = <&[u8; KEY_BYTES]>::try_from(bytes) {
             keys.push(checked(key, 1)?);
+            bases.push(hmac(key, b"memory_ext derivation 1"));
         } else {
             let text = std::str::from_utf8(bytes).map_err(|_| "it is neither 32 bytes long nor text".to_owned())?;
             let lines = text.lines().map(str::trim).enumerate();
             for (i, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
                 let key = decoded(line).ok_or_else(|| format!("line {} is no key", i + 1))?;
                 keys.push(checked(&key, i + 1)?);
+                bases.push(hmac(&key, b"memory_ext derivation 1"));
             }
         }
         if keys.is_empty() {
             return Err("there is no key in it".to_owned());
         }
-        Ok(Self(keys))
+        Ok(Self(keys, bases))
+    }
+
+    /// A key for another purpose of each key: HMAC-SHA-256 twice, as HKDF (RFC 5869) does with a key that is random already.
+    pub fn derived(&self, purpose: &str) -> Vec<Zeroizing<[u8; KEY_BYTES]>> {
+        self.1.iter().map(|base| hmac(base, purpose.as_bytes())).collect()
     }
 
     /// The key that wraps.
@@ -104,6 +112,11 @@ fn decoded(line: &str) -> Option<Zeroizing<[u8; KEY_BYTES]>> {
     });
     let key: &[u8; KEY_BYTES] = bytes.as_slice().try_into().ok()?;
     Some(Zeroizing::new(*key))
+}
+
+fn hmac(key: &[u8; KEY_BYTES], message: &[u8]) -> Zeroizing<[u8; KEY_BYTES]> {
+    let mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    Zeroizing::new(mac.chain_update(message).finalize().into_bytes().into())
 }
 
 fn checked(key: &[u8; KEY_BYTES], line: usize) -> Result<(KeyId, Cipher), String> {
@@ -183,6 +196,15 @@ mod tests {
         assert_eq!(both.unwrap(&wrapped, &[]), Err(Refused::Tampered));
         wrapped[0] = 2;
         assert_eq!(both.unwrap(&wrapped, &[]), Err(Refused::Tampered));
+    }
+
+    #[test]
+    fn a_key_for_a_purpose_is_one_of_each_key() {
+        let both = ring(&format!("{TWO}\n{ONE}")).derived("a");
+        assert_eq!(both, [ring(TWO).derived("a"), ring(ONE).derived("a")].concat());
+        assert_ne!(both[0], both[1]);
+        assert_ne!(both, ring(&format!("{TWO}\n{ONE}")).derived("b"));
+        assert_ne!(both[1].as_slice(), (0..32).collect::<Vec<u8>>());
     }
 
     proptest! {

@@ -37,6 +37,10 @@ SELECT memory.set_search_language('acme', 'german');
 SELECT memory.set_retention_policy('nodes', '1 year'), memory.set_retention_policy('audit_log', '10 years', 'acme');
 SELECT memory.place_legal_hold('b', 'case', 'acme');
 SELECT memory.apply_retention(), memory.clean_expired();
+SELECT memory.seal_audit_log();
+SELECT memory.log_event('s', 'clicked', '{}', user_id => 'gone');
+SELECT memory.seal_audit_log();
+SELECT memory.erase_user_data('gone', 'acme');
 DO $$ BEGIN PERFORM memory.get_user_stats('globex', 'a'); EXCEPTION WHEN insufficient_privilege THEN NULL; END $$;
 "#;
 
@@ -112,6 +116,11 @@ fn assert_same(cluster: &Cluster, expected: &[String], restored: &str) {
         assert_eq!(a, b, "in {restored}");
     }
     assert_eq!(expected.len(), found.len(), "in {restored}");
+    let seals = "SELECT count(*), count(*) FILTER (WHERE NOT ok) FROM memory.verify_audit_log()";
+    assert_eq!(
+        lines(cluster, restored, &format!("SELECT v::text FROM ({seals}) v")),
+        ["(3,0)"]
+    );
 }
 
 fn run(cluster: &Cluster, program: &str, environment: &[(&str, &str)], arguments: &[&str]) {

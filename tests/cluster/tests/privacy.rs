@@ -171,6 +171,7 @@ fn filled(cluster: &Cluster, database: &str) -> (Client, Markers) {
         }
     }
     assert!(markers.all.len() > 100, "{} markers", markers.all.len());
+    client.batch_execute("SELECT memory.seal_audit_log()").unwrap();
     client.batch_execute("ANALYZE").unwrap();
     (client, markers)
 }
@@ -264,6 +265,8 @@ fn after_anonymising_no_marker_is_left_and_statistics_stay() {
         "{changed:?}"
     );
     assert_eq!(residue(&cluster, &mut client, "d", &markers), Vec::<String>::new());
+    let proof = "SELECT bool_and(ok), count(seal) > 0 FROM memory.verify_audit_log()";
+    assert_eq!(lines(&mut client, proof), ["t|t"], "redaction keeps the proof");
     assert_eq!(others(&mut client), before.1);
     let known = history(&mut client, &old_nodes).join("\n");
     assert!(known.contains("anon-"), "whom the user has become has nodes");
@@ -332,6 +335,8 @@ fn after_erasing_no_marker_is_left_and_nobody_else_loses_a_byte() {
     let erased: Vec<String> = erased.into_iter().filter(|line| !line.ends_with("|0")).collect();
     assert_eq!(erased, exported);
     assert_eq!(residue(&cluster, &mut client, "d", &markers), Vec::<String>::new());
+    let proof = "SELECT bool_and(ok), count(seal) > 0 FROM memory.verify_audit_log()";
+    assert_eq!(lines(&mut client, proof), ["t|t"], "redaction keeps the proof");
     assert_eq!(others(&mut client), before);
     assert_eq!(vectors(&mut client), ["0"]);
     let left = lines(
@@ -430,5 +435,7 @@ fn a_writer_to_the_same_user_waits_and_comes_as_a_new_user() {
         .batch_execute(&format!("SELECT * FROM memory.erase_user_data('{USER}')"))
         .unwrap();
     assert_eq!(residue(&cluster, &mut client, "d", &markers), Vec::<String>::new());
+    let proof = "SELECT bool_and(ok), count(seal) > 0 FROM memory.verify_audit_log()";
+    assert_eq!(lines(&mut client, proof), ["t|t"], "redaction keeps the proof");
     assert!(!cluster.pg_dump(&["-d", "d"]).contains("busy"));
 }

@@ -11,7 +11,7 @@ INSERT INTO tables_of_all VALUES
     ('profile_privileges', false, 'constant'), ('personal_columns', false, 'constant'), ('context_types', true, 'words for all'), ('event_types', true, 'words for all'),
     ('auth_keys', true, 'keys for all'), ('service_tokens', true, 'read by auditors'),
     ('relationship_types', true, 'words for all'), ('embedding_spaces', true, 'models for all'),
-    ('audit_log', false, 'is the audit'), ('security_violations', false, 'is an audit');
+    ('audit_log', false, 'is the audit'), ('audit_seals', false, 'proves the audit'), ('audit_leaves', false, 'proves the audit'), ('security_violations', false, 'is an audit');
 -- What triggers derive from audited tables, and nobody else may write: not audited itself.
 CREATE TEMP TABLE derived (name text PRIMARY KEY, why text);
 INSERT INTO derived VALUES ('search_documents', 'the words of nodes');
@@ -34,6 +34,8 @@ INSERT INTO definers VALUES
     ('memory.clean_expired(integer)', 'an operator removes what it may not read'),
     ('memory.archive_old_audit_logs(integer)', 'nobody else has DELETE on the log'),
     ('memory.cleanup_old_nodes(text,integer,text)', 'redacts the log'),
+    ('memory.seal_audit_log()', 'nobody else writes seals'), ('memory.audit_head()', 'an auditor of one tenant reads no seals'),
+    ('memory.verify_audit_log(text)', 'an auditor of one tenant verifies the rows of all'),
     ('memory.documents_follow()', 'nobody else may write documents'),
     ('memory.set_search_language(text,regconfig)', 'an operator has no context'),
     ('memory.rebuild_search_documents(text,integer)', 'an operator has no context, and may not read what is rebuilt'),
