@@ -92,7 +92,7 @@ CREATE TABLE memory.personal_columns (
     relation text COLLATE "C" NOT NULL,
     column_name text COLLATE "C" NOT NULL,
     treatment text COLLATE "C" NOT NULL
-        CHECK (treatment ~ '^(keep|user|clear|clear:_tenant|images|pseudonym:[a-z_]+|word(:[a-z_]+)?)$'),
+        CHECK (treatment ~ '^(keep|user|clear|clear:_tenant|secret|images|pseudonym:[a-z_]+|word(:[a-z_]+)?)$'),
     erasure text COLLATE "C" NOT NULL CHECK (erasure IN ('delete', 'delete always', 'redact')),
     PRIMARY KEY (relation, column_name)
 );
@@ -104,7 +104,7 @@ COMMENT ON COLUMN memory.personal_columns.treatment IS
     'When a user is anonymised. keep: stays (times, counts, words of a CHECK list, the tenant). user: becomes the user''s pseudonym where '
     'it names the user; the rows of a user are those where one such column does. pseudonym:kind: one pseudonym per value, the same in '
     'every column of the kind. word:table: stays where it is a word of that vocabulary (word: of none) or the column''s default, else a pseudonym per '
-    'value. clear: NULL, or empty where it may not be NULL; clear:_tenant: an object of which the key _tenant stays; images: clear, of the '
+    'value. clear: NULL, or empty where it may not be NULL; clear:_tenant: an object of which the key _tenant stays; secret: clear, and not exported; images: clear, of the '
     'audit log, and a row is also the user''s where one of its images says so.';
 COMMENT ON COLUMN memory.personal_columns.erasure IS
     'When a user is erased: delete the rows, or redact them, which is to anonymise them. delete always: also when anonymised.';

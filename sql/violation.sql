@@ -20,7 +20,7 @@ COMMENT ON TABLE memory.security_violations IS
 COMMENT ON COLUMN memory.security_violations.id IS 'UUIDv7.';
 COMMENT ON COLUMN memory.security_violations.occurred_at IS 'When.';
 COMMENT ON COLUMN memory.security_violations.kind IS 
-    'other_tenant, other_user, sealed_context, unknown_tenant, held_deletion, forged_token, refused_token or missing_scope.';
+    'other_tenant, other_user, sealed_context, unknown_tenant, held_deletion, forged_token, refused_token, missing_scope or tampering.';
 COMMENT ON COLUMN memory.security_violations.detail IS 'What was tried.';
 COMMENT ON COLUMN memory.security_violations.tenant_id IS 'The context''s tenant; without a context that of the user who is named, else all zero.';
 COMMENT ON COLUMN memory.security_violations.user_id IS 'The context''s user.';

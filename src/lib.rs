@@ -36,7 +36,8 @@ extension_sql_file!(
     requires = ["vocabulary"]
 );
 extension_sql_file!("../sql/hold.sql", name = "hold", requires = ["trust_token"]);
-extension_sql_file!("../sql/session.sql", name = "session", requires = ["hold"]);
+extension_sql_file!("../sql/trust_key.sql", name = "trust_key", requires = ["hold"]);
+extension_sql_file!("../sql/session.sql", name = "session", requires = ["trust_key"]);
 extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["session"]);
 extension_sql_file!("../sql/graph.sql", name = "graph", requires = ["archive"]);
 extension_sql_file!(
@@ -71,5 +72,6 @@ pub extern "C-unwind" fn _PG_init() {
         context::LISTENER,
         pg::drain::LISTENER,
         violation::LISTENER,
+        trust::user_key::LISTENER,
     ]);
 }

@@ -41,6 +41,8 @@ pub enum Violation {
     RefusedToken,
     /// A token does not give what was tried with it.
     MissingScope,
+    /// Something encrypted fails its check.
+    Tampering,
 }
 
 impl Violation {
@@ -54,6 +56,7 @@ impl Violation {
             Self::ForgedToken => "forged_token",
             Self::RefusedToken => "refused_token",
             Self::MissingScope => "missing_scope",
+            Self::Tampering => "tampering",
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::pg::rows_out::{self, Snapshot};
 use crate::pg::spi::{Statement, unwrap};
 use crate::pg::{role, xact};
 use crate::raw_function;
+use crate::trust::user_key;
 use plan::{Column, Erasure, Kind, Table, Treatment};
 
 thread_local! {
@@ -103,6 +104,8 @@ fn change(call: Call, statement: fn(&[Table]) -> String) -> Result<pg_sys::Datum
     crate::hold::check(subject.tenant, user)?;
     hold::alone(&subject.tenant, user);
     crate::violation::erasing(&subject.tenant, user);
+    // The user's key goes too.
+    user_key::forget();
     let sql = statement(&tables());
     Ok(audit::redacting(|| {
         audit::in_bulk(|| rows_out::answer(call, Snapshot::Now, &sql, &arguments(&subject)))

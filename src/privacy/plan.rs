@@ -34,6 +34,8 @@ pub enum Treatment {
     Keep,
     User,
     Clear,
+    /// Cleared, and not exported either: a key.
+    Secret,
     /// The old and the new row of an audited change: cleared, also where the row was given to another user.
     Images,
     /// An object of which one key stays.
@@ -95,6 +97,7 @@ impl Treatment {
                 "keep" => Self::Keep,
                 "user" => Self::User,
                 "clear" => Self::Clear,
+                "secret" => Self::Secret,
                 "images" => Self::Images,
                 "word" => Self::Word(None),
                 _ => return None,
@@ -132,7 +135,7 @@ impl Column {
             Treatment::Keep => return None,
             Treatment::User if whose == Whose::Each => pseudonym("user"),
             Treatment::User => format!("CASE WHEN {old} = $2 THEN {} ELSE {old} END", pseudonym("user")),
-            Treatment::Clear | Treatment::Images => empty.to_owned(),
+            Treatment::Clear | Treatment::Secret | Treatment::Images => empty.to_owned(),
             Treatment::ClearBut(key) => format!("jsonb_build_object('{key}', {old} -> '{key}')"),
             Treatment::Pseudonym(kind) => pseudonym(kind),
             Treatment::Word(vocabulary) => {
@@ -172,6 +175,17 @@ impl Table {
             })
             .collect();
         format!("t.tenant_id = $1 AND ({})", users.join(" OR "))
+    }
+
+    /// A row t as it is exported.
+    fn exported(&self) -> String {
+        let secrets: Vec<String> = self
+            .columns
+            .iter()
+            .filter(|column| column.treatment == Treatment::Secret)
+            .map(|column| format!(" - '{}'", column.name))
+            .collect();
+        format!("to_jsonb(t){}", secrets.concat())
     }
 
     fn update(&self) -> String {
@@ -229,8 +243,9 @@ pub fn export(tables: &[Table]) -> String {
         .iter()
         .map(|table| {
             format!(
-                "SELECT {}::text, to_jsonb(t) FROM memory.{} AS t WHERE {}",
+                "SELECT {}::text, {} FROM memory.{} AS t WHERE {}",
                 table.literal,
+                table.exported(),
                 table.name,
                 table.condition()
             )

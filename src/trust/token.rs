@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use zeroize::Zeroizing;
 
 use super::jwt::{self, Algorithm, Claims, Refusal, Rules};
-use super::master;
+use super::{master, user_key};
 use crate::check;
 use crate::config;
 use crate::context::key::{self, Key};
@@ -491,6 +491,7 @@ fn register_auth_key(
 }
 
 fn wrap(secret: &[u8], key_id: &str) -> Result<Vec<u8>> {
+    user_key::share_master_key();
     master::wrap(secret, &binding(key_id))
 }
 

@@ -54,6 +54,7 @@ const SETUP: &str = "
         PERFORM memory.set_preferences(jsonb_build_object('m', marker), user_id => fill.user_id);
         PERFORM memory.set_user_metadata(jsonb_build_object('m', marker), user_id => fill.user_id);
         PERFORM memory.record_navigation(marker, user_id => fill.user_id);
+        PERFORM memory.encrypt_field(fill.user_id, marker, marker);
         PERFORM memory.archive_event(NULL, fill.user_id, 's', marker, marker, now(), jsonb_build_object('m', marker));
         PERFORM memory.archive_session(NULL, fill.user_id, 's', jsonb_build_object('m', marker));
         INSERT INTO memory.nodes (tenant_id, user_id, node_id, content, context_type, summary, tags, entity_id, entity_system)

@@ -20,6 +20,8 @@ CREATE TEMP TABLE definers (signature text PRIMARY KEY, why text);
 INSERT INTO definers VALUES
     ('memory.audit_change()', 'nobody else has INSERT on the log'),
     ('memory.node_changes(uuid,text,text)', 'only auditors read the log'),
+    ('memory.make_user_key(uuid,text)', 'who may use a key may not write one'),
+    ('memory.rotate_master_key()', 'an operator sees no keys'),
     ('memory.run_archival(interval,integer)', 'an operator moves what it may not read'),
     ('memory.export_user_data(text,text)', 'reads the audit log for the service of its tenant'),
     ('memory.erase_user_data(text,text)', 'redacts the audit log for the service of its tenant'),
@@ -236,6 +238,7 @@ CREATE TEMP VIEW tenant_and_user_are_the_last_arguments AS
             'erase_user_data', 'anonymize_user_data',
             -- about one user, by a name that is needed
             'check_hold', 'may_remove', 'removable_user', 'place_legal_hold', 'cleanup_old_nodes',
+            'make_user_key', 'check_user_key', 'encrypt_field',
             -- a tenant''s policy and tokens, in the contract''s order
             'set_retention_policy', 'issue_service_token',
             -- about one tenant, by a name that is needed

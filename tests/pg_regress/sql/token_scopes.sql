@@ -62,6 +62,9 @@ INSERT INTO scopes_test.calls (takes, call) VALUES
     ('read', $$search('x')$$),
     ('read', $$search_nodes('x')$$),
     ('write', $$cleanup_old_nodes('u', 30)$$),
+    ('write', $$make_user_key('00000000-0000-7000-8000-0000000000da', 'u')$$),
+    ('admin', $$encrypt_field('u', 'f', 'x')$$),
+    ('admin', $$decrypt_field(memory.encrypt_field('u', 'f', 'x'))$$),
     ('admin', $$export_user_data('u')$$),
     ('admin', $$erase_user_data('u')$$),
     ('admin', $$anonymize_user_data('u')$$);
