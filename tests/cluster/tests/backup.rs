@@ -35,6 +35,7 @@ FROM memory.nodes WHERE user_id = 'a';
 SELECT memory.end_node((SELECT node_id FROM memory.nodes LIMIT 1), user_id => 'a');
 SELECT memory.set_search_language('acme', 'german');
 SELECT memory.set_retention_policy('nodes', '1 year'), memory.set_retention_policy('audit_log', '10 years', 'acme');
+SELECT length(memory.issue_service_token('filler', 'acme', '{read}', '1 day'));
 SELECT memory.encrypt_field('a', 'iban', 'secret'), memory.encrypt_field('a', 'iban', 'other');
 SELECT memory.place_legal_hold('b', 'case', 'acme');
 SELECT memory.apply_retention(), memory.clean_expired();

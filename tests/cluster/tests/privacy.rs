@@ -65,7 +65,7 @@ SELECT memory.save_session('@4', '{"@": "@"}', '@', ttl => '1 microsecond', user
 SELECT memory.set_preferences('{"@": "@", "list": ["@"]}', user_id => 'USER');
 SELECT memory.record_navigation('/@/@', user_id => 'USER'), memory.record_navigation('@', user_id => 'USER');
 SELECT memory.set_user_metadata('{"@": "@"}', user_id => 'USER');
-SELECT memory.encrypt_field('USER', '@', '@'), memory.encrypt_field('USER', '@', '@');
+SELECT memory.encrypt_field('USER', '@', 'no marker: it stands nowhere'), memory.encrypt_field('USER', '@', '');
 SELECT memory.store_node('{"@": "@", "entity_id": "@5", "entity_system": "@6", "entity_type": "@", "entity_data": {"@": "@"}}', 'domain_entity',
     '@ @', '{@, @}', '{"@": "@"}', session_id => '@1', user_id => 'USER');
 SELECT memory.store_node('{"@": "@", "entity_id": "@5", "entity_system": "@6"}', 'domain_entity', '@', '{@}', '{"@": "@"}', user_id => 'USER');
