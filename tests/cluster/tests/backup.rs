@@ -43,6 +43,9 @@ SELECT memory.seal_audit_log();
 SELECT memory.log_event('s', 'clicked', '{}', user_id => 'gone');
 SELECT memory.seal_audit_log();
 SELECT memory.erase_user_data('gone', 'acme');
+SELECT memory.register_auth_key('shop', 'HS256', encode(repeat('k', 32)::bytea, 'base64'), 'memory', 'issuer', '{acme}'),
+       memory.register_auth_key('old', 'HS256', encode(repeat('o', 32)::bytea, 'base64'), '*'), memory.revoke_auth_key('old');
+SELECT length(memory.issue_service_token('crawler', 'acme', '{read}', '1 day')) > 0;
 DO $$ BEGIN PERFORM memory.get_user_stats('globex', 'a'); EXCEPTION WHEN insufficient_privilege THEN NULL; END $$;
 "#;
 

@@ -170,6 +170,15 @@ fn argument(random: &mut Random, name: &str, kind: &str) -> String {
         "expand_depth" | "neighbours" => "2",
         "embeddings" => "'{\"[3,2,1]\",\"[1,2,1]\",\"[1,1,1]\"}'",
         "tenant" | "user_id" => "NULL",
+        "algorithm" => "'HS256'",
+        "key" => "encode(repeat('k', 32)::bytea, 'base64')",
+        "scopes" => "'{read,admin}'",
+        "audience" => "'*'",
+        "ttl" => "'1 day'",
+        // signed by nobody
+        "token" => {
+            "'eyJhbGciOiJIUzI1NiIsImtpZCI6ImsifQ.eyJzdWIiOiJib2IiLCJ0ZW5hbnQiOiJibHVlIiwiZXhwIjo0MDAwMDAwMDAwfQ.AAAA'"
+        }
         "payload" | "metadata" | "preferences" => "'{\"a\": 1}'",
         "content" => "'{\"entity_id\": \"e\", \"entity_system\": \"s\"}'",
         "start_nodes" | "node_ids" | "seed_nodes" => {

@@ -27,6 +27,19 @@ SELECT memory.register_auth_key('k2', 'HS256', mint.secret('b'), '*', scopes => 
 SELECT memory.register_auth_key('ed', 'EdDSA', '-----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEAdeoYrDNZn2w+YNJopgdHcjgsuC10kzkyZI6tAWdx+U8=
 -----END PUBLIC KEY-----', 'memory');
+SELECT memory.register_auth_key('ec', 'ES256', '-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE+JB9pF21hM0sMEcRC0wF387DdnmM
+n5GDLNivZkivEbbapP8Cr0s5yIx1jAMzhG4vn5cnE7+W4h+BoO7cm/l94w==
+-----END PUBLIC KEY-----', 'memory');
+SELECT memory.register_auth_key('rsa', 'RS256', '-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAixScKr014qKV3kp2jc9p
+zdad8VZLLTHZSyDjsD+/XJ9cHCL1FRtTnwVeV6DVuwN2ndRmVaFOQw/VnWOqx60K
+sxOuB/s0qGu4veN+OZ5KZK/vswYty1dwLEPwIXJcOoUEgb3KF53XeASmKjfFCypk
+WhP6dx0tDkExUD+KegFsbnXl7ED5PuGkDqYSOEpbcHjS6Wz4pwzkyZDmV7wEmkGq
+/FSQMDIW1NaJ5AdW3/ESYZ+2BdjG/YQ1SBMkDzrS7oZQ+Ws1wa0qtaVNripgWHJ9
+G7w7WCd/cm2BhhVL4AtOw2x9aW2bMeDB7xy/f2dTbNYXUQZbY4tEp/5GvZsBvpdJ
+9QIDAQAB
+-----END PUBLIC KEY-----', 'memory');
 SELECT key_id, algorithm, issuer, audience, tenants, scopes, may_serve, is_own, revoked_at FROM memory.list_auth_keys();
 -- and reads none of them
 SELECT count(*) FROM memory.auth_keys;
@@ -79,6 +92,26 @@ SELECT * FROM mint.who;
 ROLLBACK;
 BEGIN;
 SELECT memory.authenticate(mint.token('{"service": "crawler"}', 'k2', 'b'));
+ROLLBACK;
+-- of each algorithm; signed once with the keys of tests/data/tokens, to hold until 2096, of alice of token-a, who reads
+BEGIN;
+SELECT memory.authenticate('eyJhbGciOiJFZERTQSIsImtpZCI6ImVkIn0.eyJhdWQiOiJtZW1vcnkiLCJleHAiOjQwMDAwMDAwMDAsInRlbmFudCI6InRva2VuLWEiLCJzdWIiOiJhbGljZSIsInNjb3BlIjoicmVhZCJ9.C8-ept5vd1Yermn2hBHUYvCP2lGZdw94BTzl-EHWGrs4mBDD4FJTm2aLawDO75t93cUxc4cA-umvmEI10Q-gCQ');
+SELECT * FROM mint.who;
+SELECT memory.authenticate('x');
+ROLLBACK;
+BEGIN;
+SELECT memory.authenticate('eyJhbGciOiJFUzI1NiIsImtpZCI6ImVjIn0.eyJhdWQiOiJtZW1vcnkiLCJleHAiOjQwMDAwMDAwMDAsInRlbmFudCI6InRva2VuLWEiLCJzdWIiOiJhbGljZSIsInNjb3BlIjoicmVhZCJ9.C3y-xUc5K38FbnwnwuNehflYBAlXT1GDJasGwuRz1aOTTGDty__wqcWUgUG7bDGGtgF9Zqejl-Yab-zFOHPnXA');
+SELECT * FROM mint.who;
+SELECT memory.authenticate('x');
+ROLLBACK;
+BEGIN;
+SELECT memory.authenticate('eyJhbGciOiJSUzI1NiIsImtpZCI6InJzYSJ9.eyJhdWQiOiJtZW1vcnkiLCJleHAiOjQwMDAwMDAwMDAsInRlbmFudCI6InRva2VuLWEiLCJzdWIiOiJhbGljZSIsInNjb3BlIjoicmVhZCJ9.hwSOn10l5hGWFTw6NbVjf-_Rel-Nhp10NV0fJ1RENfadeI5YxuajaBRP3ytsNJIon2K5Hvd1348TdllO9Na5QndiDjesYxOrQefqdz_zlKLr76oR1orXHXjPlRoUa2bdD25awsY9M8dJNiYnOLoTUidhDZhIMb4dvAelwDYy9L5YQ-QWh4Im95TwDHfxMstkenh2sVIsk1IjVQ-cJpSmeLEKo8tMlVRBf_8sPSiYEk17-seBvwsJPf8W0ioZwsAQjJIvN5LlurnqQOaSop6czpaJdTZphhFezUYBF1tdcqk1K-xqeSis4sl9pex0lZFlhwjGIs4wKbAC6yR--cfLbQ');
+SELECT * FROM mint.who;
+SELECT memory.authenticate('x');
+ROLLBACK;
+-- a signature belongs to its key
+BEGIN;
+SELECT memory.authenticate('eyJhbGciOiJFZERTQSIsImtpZCI6ImVkIn0.eyJhdWQiOiJtZW1vcnkiLCJleHAiOjQwMDAwMDAwMDAsInRlbmFudCI6InRva2VuLWEiLCJzdWIiOiJhbGljZSIsInNjb3BlIjoicmVhZCJ9.C3y-xUc5K38FbnwnwuNehflYBAlXT1GDJasGwuRz1aOTTGDty__wqcWUgUG7bDGGtgF9Zqejl-Yab-zFOHPnXA');
 ROLLBACK;
 -- follows savepoints
 BEGIN;
