@@ -100,7 +100,7 @@ AS 'MODULE_PATHNAME', 'authenticate_request_wrapper';
 COMMENT ON FUNCTION memory.authenticate_request() IS
     'authenticate() for PostgREST, from the claims that it has verified and left in the setting request.jwt.claims: of the user sub, with '
     'the scopes read and write at most. Only where the session''s login is the role that memory.trust_request_claims_from names, and '
-    'there is no context yet; else 42501. Anybody who gets to run SQL before this call in such a session is whoever they want to be: docs/trust.md.';
+    'there is no context yet; else 42501. Anybody who gets to run SQL before this call in such a session is whoever they want to be: docs/token.md.';
 
 CREATE FUNCTION memory.register_auth_key(
     key_id text, algorithm text, key text, audience text DEFAULT NULL, issuer text DEFAULT NULL, tenants text[] DEFAULT NULL,
