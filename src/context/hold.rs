@@ -76,7 +76,12 @@ pub fn share_own() {
 
 /// Whose rows a call writes: `subject`, of a context that may write, held.
 pub fn writer(tenant: Option<&str>, user: Option<&str>, reach: Reach) -> Result<Subject> {
-    let subject = subject_to(Scope::Write, tenant, user, reach)?;
+    writer_to(Scope::Write, tenant, user, reach)
+}
+
+/// `writer`, for what takes another scope than `write`.
+pub fn writer_to(scope: Scope, tenant: Option<&str>, user: Option<&str>, reach: Reach) -> Result<Subject> {
+    let subject = subject_to(scope, tenant, user, reach)?;
     if let Some(user) = &subject.user {
         share(&subject.tenant, user);
     }

@@ -36,13 +36,14 @@ impl Scope {
     }
 
     /// What writing to a table takes, of who does it by a statement of their own.
-    pub fn to_write(table: &str) -> Self {
+    pub fn to_write(table: &str) -> Option<Self> {
         match table {
-            "agent_sessions_archive" | "agent_events_archive" => Self::Archive,
+            "agent_sessions_archive" | "agent_events_archive" => Some(Self::Archive),
             "auth_keys" | "service_tokens" | "encrypted_fields" | "privacy_requests" | "legal_holds"
-            | "retention_policies" => Self::Admin,
-            // user_keys too: nobody has a statement of their own for it, and a user's first text makes one.
-            _ => Self::Write,
+            | "retention_policies" => Some(Self::Admin),
+            // Nobody has a statement of their own for it: a user's first text makes one, for who may store that.
+            "user_keys" => None,
+            _ => Some(Self::Write),
         }
     }
 }

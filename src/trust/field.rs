@@ -70,7 +70,7 @@ fn encrypt_field(
     tenant: Option<&str>,
 ) -> std::result::Result<Uuid, ErrorReport> {
     require_service()?;
-    let subject = hold::writer(tenant, user_id, Reach::User)?;
+    let subject = hold::writer_to(Scope::Admin, tenant, user_id, Reach::User)?;
     let user = subject.user.unwrap_or_default();
     let field = check::text("field", field)?;
     let plaintext = check::needed("plaintext", plaintext)?;

@@ -16,7 +16,7 @@ use crate::context::key::{self, Key};
 use crate::context::pass::{KeyTerms, Terms};
 use crate::context::scope::{Scope, Scopes};
 use crate::context::{self, Reach, check_user_id};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, Situation, shown};
 use crate::pg::spi::{Statement, unwrap};
 use crate::pg::{guc, process, role, time};
 use crate::tenant;
@@ -201,7 +201,11 @@ fn verify_issued(
 fn material(key: &Key) -> Result<Zeroizing<Vec<u8>>> {
     match (&key.public_key, &key.wrapped_secret) {
         (Some(public), _) => Ok(Zeroizing::new(public.clone())),
-        (None, Some(wrapped)) => master::unwrap(wrapped, &binding(&key.id)),
+        (None, Some(wrapped)) => master::unwrap(wrapped, &binding(&key.id)).inspect_err(|error| {
+            if error.situation == Situation::Corrupt {
+                context::record_violation(Violation::Tampering, "the secret of a token's key fails its check");
+            }
+        }),
         (None, None) => Err(forged("a key that is empty")),
     }
 }

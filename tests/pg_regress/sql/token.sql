@@ -266,6 +266,13 @@ TRUNCATE memory.service_tokens;
 SELECT memory.authenticate(:'token');
 ROLLBACK;
 
+-- a secret that was changed, or is another key's, verifies nothing
+BEGIN;
+UPDATE memory.auth_keys SET wrapped_secret = (SELECT wrapped_secret FROM memory.auth_keys WHERE key_id = 'k2') WHERE key_id = 'k1';
+SELECT memory.authenticate(mint.token('{"sub": "alice"}', 'k1', 'b'));
+ROLLBACK;
+SELECT detail FROM memory.security_violations WHERE kind = 'tampering';
+
 -- revoked while its context holds, by the same transaction and after it; a rollback takes that back
 BEGIN;
 SELECT FROM memory.authenticate(mint.token('{"sub": "alice", "scope": "read admin"}'));
