@@ -177,3 +177,53 @@ fn parallel_workers_ask_as_their_leader_does() {
     let refused = reader.query_one(QUERY, &[]).unwrap_err();
     assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{refused}");
 }
+
+/// The settings that tokens are held against are a superuser's, whoever comes before the library is loaded.
+#[test]
+fn forge_settings_of_tokens_before_load() {
+    let cluster = server("tokenset", false);
+    const CLAIMS: &str = r#"SET request.jwt.claims = '{"sub": "ann", "tenant": "acme", "exp": 4000000000}'"#;
+    const TRUST: &str = "memory.trust_request_claims_from = 'app'";
+    let refused = |client: &mut Client, attack: &str| {
+        client.batch_execute(CLAIMS).unwrap();
+        client.batch_execute("BEGIN").unwrap();
+        let error = client.execute("SELECT memory.authenticate_request()", &[]).unwrap_err();
+        assert_eq!(
+            error.code(),
+            Some(&SqlState::INSUFFICIENT_PRIVILEGE),
+            "{attack}: {error}"
+        );
+        client.batch_execute("ROLLBACK").unwrap();
+        assert_eq!(events(client), Some(0), "{attack}");
+    };
+    for attack in [
+        format!("SET {TRUST}"),
+        "SELECT set_config('memory.trust_request_claims_from', 'app', false)".to_owned(),
+        format!("SET {TRUST}; ALTER ROLE app SET memory.trust_request_claims_from FROM CURRENT"),
+        format!("ALTER ROLE app SET {TRUST}"),
+        "SET session_replication_role = replica".to_owned(),
+    ] {
+        let mut client = cluster.connect("app", "app");
+        // what a role may not set is refused now, or ignored when the library comes
+        let _ = client.batch_execute(&attack);
+        refused(&mut client, &attack);
+        refused(&mut cluster.connect("app", "app"), &attack);
+    }
+    let mut config = cluster.config("app", "app");
+    if let Ok(mut client) = config
+        .options("-c memory.trust_request_claims_from=app")
+        .connect(cluster::postgres::NoTls)
+    {
+        refused(&mut client, "a start-up option");
+    }
+    // a superuser's counts
+    cluster
+        .connect("app", SUPERUSER)
+        .batch_execute(&format!("LOAD 'memory_ext'; ALTER ROLE app SET {TRUST}"))
+        .unwrap();
+    let mut client = cluster.connect("app", "app");
+    client
+        .batch_execute(&format!("{CLAIMS}; BEGIN; SELECT memory.authenticate_request()"))
+        .unwrap();
+    assert_eq!(events(&mut client), Some(1));
+}
