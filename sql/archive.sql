@@ -148,6 +148,7 @@ BEGIN ATOMIC
         t.payload, t.archived
     FROM stream AS t
     WHERE memory.archive_scope(replay_session.tenant, replay_session.user_id) IS NOT NULL
+        AND memory.note_read('replay_session', replay_session.tenant, replay_session.user_id)
         AND memory.check_text('session_id', replay_session.session_id) IS NOT NULL
     ORDER BY t.occurred_at, t.event_id, t.user_id;
 END;

@@ -214,6 +214,7 @@ BEGIN ATOMIC
             AND memory.holds_at(n.valid_from, n.valid_to, n.expires_at, statement_timestamp())
         OFFSET 0
     ) AS found
+    WHERE memory.note_read('get_nodes', get_nodes.tenant, get_nodes.user_id)
     ORDER BY found.place;
 END;
 COMMENT ON FUNCTION memory.get_nodes(uuid[], text, text) IS
@@ -246,6 +247,7 @@ BEGIN ATOMIC
         ORDER BY n.created_at DESC, n.node_id DESC
         LIMIT memory.check_positive('max_nodes', list_nodes.max_nodes)
     ) AS found
+    WHERE memory.note_read('list_nodes', list_nodes.tenant, list_nodes.user_id)
     ORDER BY found.created_at DESC, found.node_id DESC;
 END;
 COMMENT ON FUNCTION memory.list_nodes(text[], text[], integer, text, text) IS
@@ -398,7 +400,7 @@ BEGIN ATOMIC
         WHERE n.tenant_id = (found.r).tenant_id AND n.user_id = (found.r).user_id
             AND n.node_id IN ((found.r).from_node_id, (found.r).to_node_id)
             AND memory.holds_at(n.valid_from, n.valid_to, n.expires_at, moment.as_of)
-    )
+    ) AND memory.note_read('get_relationships', get_relationships.tenant, get_relationships.user_id)
     ORDER BY found.id;
 END;
 COMMENT ON FUNCTION memory.get_relationships(uuid, text, timestamptz, text, text) IS
@@ -451,7 +453,8 @@ BEGIN ATOMIC
             AND memory.holds_at(r.valid_from, r.valid_to, NULL, moment.as_of)
             AND memory.holds_at(f.valid_from, f.valid_to, f.expires_at, moment.as_of)
             AND memory.holds_at(t.valid_from, t.valid_to, t.expires_at, moment.as_of)
-    ) AS r;
+    ) AS r
+    WHERE memory.note_read('get_user_stats', get_user_stats.tenant, get_user_stats.user_id);
 END;
 COMMENT ON FUNCTION memory.get_user_stats(text, text) IS
     'How many nodes, relationships (between two of these nodes) and entities the user has now, counted; first_activity is when '
@@ -474,7 +477,8 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT coalesce(
         (SELECT m.metadata FROM memory.user_metadata AS m WHERE m.tenant_id = s.tenant_id AND m.user_id = s.subject_id), '{}')
-    FROM memory.subject(get_user_metadata.tenant, get_user_metadata.user_id) AS s;
+    FROM memory.subject(get_user_metadata.tenant, get_user_metadata.user_id) AS s
+    WHERE memory.note_read('get_user_metadata', get_user_metadata.tenant, get_user_metadata.user_id);
 END;
 COMMENT ON FUNCTION memory.get_user_metadata(text, text) IS 'What is known of the user; {} if nothing is.';
 

@@ -93,7 +93,8 @@ BEGIN ATOMIC
     SELECT w.owner, w.life, w.place, w.changed_at, w.operation, w.actor, w.changes
     FROM whole AS w
     -- Asked even where there is nothing to read: see context.sql.
-    WHERE memory.owned_scope(node_changes.tenant, node_changes.user_id) IS NOT NULL;
+    WHERE memory.owned_scope(node_changes.tenant, node_changes.user_id) IS NOT NULL
+        AND memory.note_read('node_changes', node_changes.tenant, node_changes.user_id);
 END;
 COMMENT ON FUNCTION memory.node_changes(uuid, text, text) IS
     'Internal: the changes of a node that the audit log knows, of each user who had it (owner), in the order of place: changes is the log''s, '

@@ -144,6 +144,7 @@ BEGIN ATOMIC
         AND t.session_id = memory.check_text('session_id', get_session.session_id)
     WHERE (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
         AND memory.subject(get_session.tenant, get_session.user_id) IS NOT NULL
+        AND memory.note_read('get_session', get_session.tenant, get_session.user_id)
         AND memory.check_text('session_id', get_session.session_id) IS NOT NULL;
 END;
 COMMENT ON FUNCTION memory.get_session(text, text, text) IS
@@ -180,6 +181,7 @@ BEGIN ATOMIC
     WHERE (list_sessions.status IS NULL OR t.status = list_sessions.status)
         AND (t.expires_at IS NULL OR t.expires_at > statement_timestamp())
         AND memory.scope(list_sessions.tenant, list_sessions.user_id) IS NOT NULL
+        AND memory.note_read('list_sessions', list_sessions.tenant, list_sessions.user_id)
         AND (list_sessions.status IS NULL OR memory.check_word('status', list_sessions.status, '{active, ended}') IS NOT NULL)
     ORDER BY t.last_activity DESC, t.user_id, t.session_id
     LIMIT memory.check_positive('max_sessions', list_sessions.max_sessions);
@@ -225,6 +227,7 @@ BEGIN ATOMIC
     WHERE (get_events.event_types IS NULL OR e.event_type = ANY (get_events.event_types))
         AND e.occurred_at >= coalesce(get_events.since, '-infinity')
         AND memory.scope(get_events.tenant, get_events.user_id) IS NOT NULL
+        AND memory.note_read('get_events', get_events.tenant, get_events.user_id)
         AND memory.check_text('session_id', get_events.session_id) IS NOT NULL
     ORDER BY e.occurred_at, e.event_id, e.user_id
     LIMIT memory.check_positive('max_events', get_events.max_events);
@@ -252,7 +255,8 @@ LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT coalesce(t.preferences, '{}')
     FROM memory.subject(get_preferences.tenant, get_preferences.user_id) AS s
-    LEFT JOIN memory.preferences AS t ON t.tenant_id = s.tenant_id AND t.user_id = s.subject_id;
+    LEFT JOIN memory.preferences AS t ON t.tenant_id = s.tenant_id AND t.user_id = s.subject_id
+    WHERE memory.note_read('get_preferences', get_preferences.tenant, get_preferences.user_id);
 END;
 COMMENT ON FUNCTION memory.get_preferences(text, text) IS 'The user''s preferences; {} where none were set.';
 
@@ -291,6 +295,7 @@ BEGIN ATOMIC
     FROM memory.subject(get_navigation.tenant, get_navigation.user_id) AS s
     JOIN memory.navigation AS t ON t.tenant_id = s.tenant_id AND t.user_id = s.subject_id
     WHERE memory.subject(get_navigation.tenant, get_navigation.user_id) IS NOT NULL
+        AND memory.note_read('get_navigation', get_navigation.tenant, get_navigation.user_id)
     ORDER BY t.visited_at DESC, t.id DESC
     LIMIT least(memory.check_positive('max_entries', get_navigation.max_entries),
         coalesce(pg_catalog.current_setting('memory.navigation_limit', true)::integer, 100));

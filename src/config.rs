@@ -50,6 +50,20 @@ fn set_text(setting: &GucSetting<Option<CString>>) -> Option<String> {
     (!value.is_empty()).then_some(value)
 }
 
+/// Which reads the access log has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, pgrx::PostgresGucEnum)]
+pub enum LogReads {
+    #[name = c"off"]
+    Off,
+    #[name = c"sampled"]
+    Sampled,
+    #[name = c"full"]
+    Full,
+}
+
+/// Off: a read costs some 2 µs more, and a table grows, where nobody has said that they want to know.
+pub static LOG_READS: GucSetting<LogReads> = GucSetting::<LogReads>::new(LogReads::Off);
+
 /// The constants of BM25 that Anserini found to do well on short passages; on dialogues they are ahead of the textbook's 1.2 and 0.75.
 pub static SEARCH_BM25_K1: GucSetting<f64> = GucSetting::<f64>::new(0.9);
 pub static SEARCH_BM25_B: GucSetting<f64> = GucSetting::<f64>::new(0.4);
@@ -160,6 +174,14 @@ pub fn define(context: pg::guc::Watch, is_uuid: fn(&str) -> bool) {
         GucFlags::default(),
     );
     define_keys();
+    GucRegistry::define_enum_guc(
+        c"memory.log_reads",
+        c"Which reads through the extension's functions are logged in memory.data_access_log.",
+        c"off, sampled (one in a hundred) or full. Needs shared_preload_libraries.",
+        &LOG_READS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     define_search();
     define_tokens();
     pg::guc::define_uuid_setting(

@@ -1,5 +1,6 @@
 //! memory_ext: memory for AI agents, inside PostgreSQL.
 
+mod access;
 mod archive;
 mod audit;
 mod batch;
@@ -29,7 +30,8 @@ extension_sql_file!("../sql/check.sql", name = "check", requires = ["tenant"]);
 extension_sql_file!("../sql/context.sql", name = "context", requires = ["check"]);
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["context"]);
 extension_sql_file!("../sql/violation.sql", name = "violation", requires = ["audit"]);
-extension_sql_file!("../sql/vocabulary.sql", name = "vocabulary", requires = ["violation"]);
+extension_sql_file!("../sql/access.sql", name = "access", requires = ["violation"]);
+extension_sql_file!("../sql/vocabulary.sql", name = "vocabulary", requires = ["access"]);
 extension_sql_file!(
     "../sql/trust_token.sql",
     name = "trust_token",
@@ -66,12 +68,18 @@ extension_sql_file!("../sql/close.sql", name = "close", requires = ["history"], 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     config::define(context::WATCH, tenant::identifier::is_uuid);
-    pg::shmem::install(&[&tenant::CACHE_MEMORY, &pg::generation::MEMORY, &violation::MEMORY]);
+    pg::shmem::install(&[
+        &tenant::CACHE_MEMORY,
+        &pg::generation::MEMORY,
+        &violation::MEMORY,
+        &access::MEMORY,
+    ]);
     pg::xact::install(&[
         pg::generation::LISTENER,
         context::LISTENER,
         pg::drain::LISTENER,
         violation::LISTENER,
         trust::user_key::LISTENER,
+        access::LISTENER,
     ]);
 }

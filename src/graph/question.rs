@@ -11,6 +11,7 @@ use super::path::{self, Step};
 use super::rank::{self, NoEnd, Subgraph};
 use super::tables::{Tables, node, uuid};
 use super::{Direction, check_depth, check_words, walk};
+use crate::access;
 use crate::check;
 use crate::context::{self, Reach};
 use crate::error::{Error, Result};
@@ -70,7 +71,9 @@ fn shortest_path(
             best = Some(path);
         }
     }
-    let rows = best.unwrap_or_default().into_iter().enumerate();
+    let best = best.unwrap_or_default();
+    access::note("shortest_path", &subject, Some(best.len()));
+    let rows = best.into_iter().enumerate();
     Ok(TableIterator::new(
         rows.map(|(i, step)| (i as i32, uuid(step.node), step.kind, step.cost)),
     ))
@@ -126,7 +129,9 @@ fn rank_related(
             "The nearer to 1, the longer it takes: 0.85 is usual, 0.99 still settles.",
         )
     })?;
-    let rows = rank::best(&whole.nodes, &scores, most as usize).into_iter();
+    let best = rank::best(&whole.nodes, &scores, most as usize);
+    access::note("rank_related", &subject, Some(best.len()));
+    let rows = best.into_iter();
     Ok(TableIterator::new(rows.map(|(node, score)| (uuid(node), score))))
 }
 
@@ -212,6 +217,7 @@ fn drawn(
             "Draw less: a smaller max_depth, fewer start_nodes; or raise max_nodes.",
         )
     })?;
+    access::note("graph_dot", &subject, None);
     Ok(language(&drawing, &mut pause))
 }
 

@@ -9,6 +9,7 @@ use super::question::nodes;
 use super::tables::{Tables, uuid};
 use super::walk::{self, Walk};
 use super::{Direction, check_depth, check_words};
+use crate::access;
 use crate::check;
 use crate::context::{self, Reach};
 use crate::error::{Error, Result};
@@ -54,6 +55,11 @@ fn traverse(
             "Ask for fewer: a smaller max_depth, a greater min_strength, fewer relationship_types; or raise max_nodes.",
         )
     })?;
+    access::note(
+        "traverse",
+        &subject,
+        Some(walks.iter().map(|walk| walk.reached.len()).sum()),
+    );
     let rows = order(&walks).into_iter().map(move |(walk, i)| {
         let walk = &walks[walk];
         let reached = walk.reached[i];

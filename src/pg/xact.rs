@@ -117,6 +117,12 @@ pub fn is_read_only() -> bool {
     unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() || pg_sys::IsInParallelMode() }
 }
 
+/// Whether this server only replays what another has written.
+pub fn is_standby() -> bool {
+    // SAFETY: reads shared state.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
 /// The transaction's own id, 64 bits wide, where it has written.
 pub fn own_xid() -> Option<u64> {
     // SAFETY: reads backend-local state.

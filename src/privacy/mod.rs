@@ -106,6 +106,7 @@ fn change(call: Call, statement: fn(&[Table]) -> String) -> Result<pg_sys::Datum
     crate::violation::erasing(&subject.tenant, user);
     // The user's key goes too.
     user_key::forget();
+    crate::access::erasing(&subject.tenant, user);
     let sql = statement(&tables());
     Ok(audit::redacting(|| {
         audit::in_bulk(|| rows_out::answer(call, Snapshot::Now, &sql, &arguments(&subject)))
@@ -114,6 +115,7 @@ fn change(call: Call, statement: fn(&[Table]) -> String) -> Result<pg_sys::Datum
 
 raw_function!(export_user_data, pg_finfo_export_user_data, |call| {
     let subject = subject(call).unwrap_or_else(|error| error.raise());
+    crate::access::note("export_user_data", &subject, None);
     rows_out::answer(call, Snapshot::Caller, &plan::export(&tables()), &arguments(&subject))
 });
 

@@ -10,6 +10,7 @@ use super::filter::{Asked, Filter, Hit, Key, nodes_at};
 use super::fusion::{self, Leg, best_first};
 use super::space::{Space, Use};
 use super::{lexical, near, vector, widen};
+use crate::access;
 use crate::check;
 use crate::config;
 use crate::context::{self, Reach};
@@ -251,6 +252,7 @@ fn search_for(call: Call) -> Result<pg_sys::Datum> {
         answer.iter().map(depth).collect::<Vec<Option<i32>>>().into(),
     ];
     let arguments: Vec<DatumWithOid<'_>> = places.arguments(&scope).into_iter().chain(columns).collect();
+    access::note("search", &scope, Some(answer.len()));
     Ok(ROWS.with(|rows| rows_out::answer_kept(call, rows, &arguments)))
 }
 

@@ -22,6 +22,7 @@ use super::code::Query;
 use super::filter::{Asked, Filter, Hit, Key};
 use super::nearest::{Source, nearest};
 use super::space::{Space, Use};
+use crate::access;
 use crate::check;
 use crate::context::{self, Reach};
 use crate::error::{Error, Result, shown};
@@ -307,6 +308,7 @@ fn nearest_nodes(
     let filter = Filter::new(&scope, asked)?;
     let most = check::positive("max_results", max_results)?;
     let hits = leg(&filter, &space, embedding.numbers(), most as usize)?;
+    access::note("nearest_nodes", &scope, Some(hits.len()));
     let row = |hit: Hit| (Uuid::from_bytes(hit.node.to_be_bytes()), hit.score);
     Ok(TableIterator::new(hits.into_iter().map(row).collect::<Vec<_>>()))
 }

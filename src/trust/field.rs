@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 
 use super::cipher::binding;
 use super::{master, user_key};
+use crate::access;
 use crate::check;
 use crate::context::scope::Scope;
 use crate::context::{self, Reach, hold};
@@ -129,5 +130,10 @@ fn decrypt_field(field_id: Option<Uuid>) -> std::result::Result<String, ErrorRep
         error
     })?;
     let text = std::str::from_utf8(&plain).expect("what encrypt_field() was given");
+    let subject = Subject {
+        tenant: row.tenant,
+        user: Some(row.user),
+    };
+    access::note("decrypt_field", &subject, Some(1));
     Ok(text.to_owned())
 }

@@ -39,6 +39,7 @@ SELECT length(memory.issue_service_token('filler', 'acme', '{read}', '1 day'));
 SELECT memory.encrypt_field('a', 'iban', 'secret'), memory.encrypt_field('a', 'iban', 'other');
 SELECT memory.place_legal_hold('b', 'case', 'acme');
 SELECT memory.apply_retention(), memory.clean_expired();
+INSERT INTO memory.data_access_log SELECT memory.uuid_v7(), now(), 'get_events', id, 'a', NULL, 'r', 'r', NULL, 'desk' FROM memory.tenants;
 SELECT memory.seal_audit_log();
 SELECT memory.log_event('s', 'clicked', '{}', user_id => 'gone');
 SELECT memory.seal_audit_log();

@@ -173,6 +173,15 @@ fn filled(cluster: &Cluster, database: &str) -> (Client, Markers) {
     }
     assert!(markers.all.len() > 100, "{} markers", markers.all.len());
     client.batch_execute("SELECT memory.seal_audit_log()").unwrap();
+    for read in [
+        "SET memory.log_reads = full",
+        &format!("SELECT memory.get_preferences(user_id => '{USER}')"),
+        "SELECT memory.flush_data_access_log()",
+    ] {
+        client.batch_execute(read).unwrap();
+    }
+    let read = format!("SELECT count(*) FROM memory.data_access_log WHERE user_id = '{USER}'");
+    assert_eq!(lines(&mut client, &read), ["1"]);
     client.batch_execute("ANALYZE").unwrap();
     (client, markers)
 }

@@ -11,7 +11,7 @@ INSERT INTO tables_of_all VALUES
     ('profile_privileges', false, 'constant'), ('personal_columns', false, 'constant'), ('context_types', true, 'words for all'), ('event_types', true, 'words for all'),
     ('auth_keys', true, 'keys for all'), ('service_tokens', true, 'read by auditors'),
     ('relationship_types', true, 'words for all'), ('embedding_spaces', true, 'models for all'),
-    ('audit_log', false, 'is the audit'), ('audit_seals', false, 'proves the audit'), ('audit_leaves', false, 'proves the audit'), ('security_violations', false, 'is an audit');
+    ('audit_log', false, 'is the audit'), ('audit_seals', false, 'proves the audit'), ('audit_leaves', false, 'proves the audit'), ('data_access_log', false, 'is an audit'), ('security_violations', false, 'is an audit');
 -- What triggers derive from audited tables, and nobody else may write: not audited itself.
 CREATE TEMP TABLE derived (name text PRIMARY KEY, why text);
 INSERT INTO derived VALUES ('search_documents', 'the words of nodes');
@@ -36,6 +36,7 @@ INSERT INTO definers VALUES
     ('memory.clean_expired(integer)', 'an operator removes what it may not read'),
     ('memory.archive_old_audit_logs(integer)', 'nobody else has DELETE on the log'),
     ('memory.cleanup_old_nodes(text,integer,text)', 'redacts the log'),
+    ('memory.flush_data_access_log()', 'nobody else has INSERT on the table'),
     ('memory.seal_audit_log()', 'nobody else writes seals'), ('memory.audit_head()', 'an auditor of one tenant reads no seals'),
     ('memory.verify_audit_log(text)', 'an auditor of one tenant verifies the rows of all'),
     ('memory.documents_follow()', 'nobody else may write documents'),
@@ -57,7 +58,7 @@ INSERT INTO words VALUES
     ('access_grants.profile'), ('tenants.isolation_level'), ('profile_privileges.profile'), ('profile_privileges.object'),
     ('profile_privileges.privileges'), ('audit_log.operation'), ('audit_log.table_name'), ('audit_log.actor_role'),
     ('audit_log.login_role'), ('security_violations.kind'), ('security_violations.actor_role'),
-    ('security_violations.login_role'), ('context_types.name'), ('event_types.name'), ('relationship_types.name'),
+    ('security_violations.login_role'), ('data_access_log.function_name'), ('data_access_log.actor_role'), ('data_access_log.login_role'), ('context_types.name'), ('event_types.name'), ('relationship_types.name'),
     ('personal_columns.relation'), ('personal_columns.column_name'), ('personal_columns.treatment'), ('personal_columns.erasure'),
     ('sessions.status'), ('nodes.tier'), ('auth_keys.algorithm'),
     ('legal_holds.placed_by'), ('legal_holds.lifted_by'),
@@ -223,7 +224,7 @@ CREATE TEMP VIEW what_a_column_holds_of_a_user_is_declared AS
     WHERE treatment = 'keep' AND atttypid IN ('text'::regtype, 'jsonb'::regtype, 'text[]'::regtype, 'bytea'::regtype, 'inet'::regtype)
         AND relation || '.' || column_name NOT IN (SELECT col FROM words)
         -- what services and the extension call themselves and each other
-        AND relation || '.' || column_name NOT IN ('audit_log.actor_service_name', 'security_violations.service_name', 'security_violations.detail');
+        AND relation || '.' || column_name NOT IN ('audit_log.actor_service_name', 'data_access_log.actor_service_name', 'security_violations.service_name', 'security_violations.detail');
 CREATE TEMP VIEW user_ids_are_in_c_order AS
     SELECT relname || '.' || attname AS breaks FROM relations AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
     WHERE relkind IN ('r', 'p') AND attname ~ 'user_id$' AND NOT (atttypid = 'text'::regtype AND attcollation = 'pg_catalog."C"'::regcollation);
@@ -234,7 +235,7 @@ CREATE TEMP VIEW tenant_and_user_are_the_last_arguments AS
     ) AS args
     WHERE ('tenant' = ANY (names) OR 'user_id' = ANY (names)) AND NOT (names[n - 1:] = '{tenant,user_id}' AND pronargdefaults >= 2)
         -- who is asking, and the archive, in their own order; a function about a whole tenant
-        AND proname NOT IN ('set_security_context', 'subject', 'scope', 'owned_scope', 'writer', 'held_user', 'archive_scope', 'archive_session', 'archive_event', 'export_user_data',
+        AND proname NOT IN ('set_security_context', 'subject', 'scope', 'owned_scope', 'writer', 'note_read', 'held_user', 'archive_scope', 'archive_session', 'archive_event', 'export_user_data',
             'erase_user_data', 'anonymize_user_data',
             -- about one user, by a name that is needed
             'check_hold', 'may_remove', 'removable_user', 'place_legal_hold', 'cleanup_old_nodes',
