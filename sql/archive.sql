@@ -133,7 +133,7 @@ BEGIN ATOMIC
         FROM memory.archive_scope(replay_session.tenant, replay_session.user_id) AS s
         JOIN memory.events AS e ON e.tenant_id = s.tenant_id AND e.user_id BETWEEN s.user_low AND s.user_high
             AND e.session_id = memory.check_text('session_id', replay_session.session_id)
-        WHERE NOT EXISTS (
+        WHERE memory.note_read('replay_session', replay_session.tenant, replay_session.user_id) AND NOT EXISTS (
             SELECT FROM memory.agent_events_archive AS a
             WHERE a.tenant_id = e.tenant_id AND a.user_id = e.user_id AND a.session_id = e.session_id
                 AND a.event_id = e.event_id
@@ -148,7 +148,6 @@ BEGIN ATOMIC
         t.payload, t.archived
     FROM stream AS t
     WHERE memory.archive_scope(replay_session.tenant, replay_session.user_id) IS NOT NULL
-        AND memory.note_read('replay_session', replay_session.tenant, replay_session.user_id)
         AND memory.check_text('session_id', replay_session.session_id) IS NOT NULL
     ORDER BY t.occurred_at, t.event_id, t.user_id;
 END;

@@ -27,6 +27,7 @@ BEGIN ATOMIC
     WITH asked AS MATERIALIZED (
         SELECT s.tenant_id, s.user_low, s.user_high
         FROM memory.owned_scope(node_changes.tenant, node_changes.user_id) AS s
+        WHERE memory.note_read('node_changes', node_changes.tenant, node_changes.user_id)
     ), logged AS MATERIALIZED (
         SELECT a.user_id AS owner, a.id AS place, a.changed_at,
             -- A row whose key changed stands in the log twice: as it was under the old key, as it became under the new one.
@@ -93,8 +94,7 @@ BEGIN ATOMIC
     SELECT w.owner, w.life, w.place, w.changed_at, w.operation, w.actor, w.changes
     FROM whole AS w
     -- Asked even where there is nothing to read: see context.sql.
-    WHERE memory.owned_scope(node_changes.tenant, node_changes.user_id) IS NOT NULL
-        AND memory.note_read('node_changes', node_changes.tenant, node_changes.user_id);
+    WHERE memory.owned_scope(node_changes.tenant, node_changes.user_id) IS NOT NULL;
 END;
 COMMENT ON FUNCTION memory.node_changes(uuid, text, text) IS
     'Internal: the changes of a node that the audit log knows, of each user who had it (owner), in the order of place: changes is the log''s, '

@@ -98,7 +98,7 @@ AS 'MODULE_PATHNAME', 'archive_old_audit_logs_wrapper';
 COMMENT ON FUNCTION memory.archive_old_audit_logs(integer) IS
     'Deletes audit rows of more than days days ago, but none that retention keeps (set_retention_policy(''audit_log'', …), 7 years without '
     'one) and none of a held user; gives how many. Copy them elsewhere before, as a role with the profile auditor. Of the deletion the '
-    'audit log has a count per tenant. An operator''s. days below 0 is 22023.';
+    'audit log has a count per tenant; that sealed rows were there stays proven (verify_audit_log()). An operator''s. days below 0 is 22023.';
 
 SELECT memory.allow('app', 'cleanup_old_nodes');
 SELECT memory.allow('operator', 'set_retention_policy', 'drop_retention_policy', 'list_retention_policies', 'apply_retention',

@@ -9,7 +9,7 @@ use super::{master, user_key};
 use crate::access;
 use crate::check;
 use crate::context::scope::Scope;
-use crate::context::{self, Reach, hold};
+use crate::context::{self, Reach, Subject, hold};
 use crate::error::{Error, Result};
 use crate::pg::role;
 use crate::pg::spi::{Statement, unwrap};

@@ -75,7 +75,7 @@ WHERE p.profile IN ('app', 'service') AND p.object LIKE 'FUNCTION %'
     AND substr(p.object, length('FUNCTION memory.') + 1) NOT IN (
         -- who is asking, and which tenants there are
         'authenticate', 'authenticate_request', 'set_security_context', 'clear_security_context', 'current_tenant_id', 'current_user_id',
-        'current_session_id', 'current_service_name', 'service_tenant_id', 'context_user_low', 'context_user_high', 'subject', 'scope', 'writer',
+        'current_session_id', 'current_service_name', 'service_tenant_id', 'context_user_low', 'context_user_high', 'subject', 'scope', 'writer', 'note_read',
         'archive_scope', 'tenant_id', 'resolve_canonical_tenant', 'resolve_canonical_tenants',
         -- checks and computations
         'check_object', 'check_text', 'check_positive', 'check_interval', 'check_word', 'check_found', 'check_hold', 'may_remove', 'uuid_v7',
