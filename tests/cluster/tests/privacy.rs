@@ -353,7 +353,11 @@ fn after_erasing_no_marker_is_left_and_nobody_else_loses_a_byte() {
         &mut client,
         "SELECT relation, count(*) FROM memory.export_user_data((SELECT DISTINCT user_id FROM memory.audit_log WHERE user_id LIKE 'anon-%')) GROUP BY 1 ORDER BY 1",
     );
-    assert_eq!(left.len(), 3, "only the redacted logs and violations are left: {left:?}");
+    assert_eq!(
+        left.len(),
+        3,
+        "only the redacted logs and violations are left: {left:?}"
+    );
 }
 
 #[test]
