@@ -43,13 +43,13 @@ CREATE FUNCTION memory.service_tenant_id() RETURNS uuid
 LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'service_tenant_id';
 COMMENT ON FUNCTION memory.service_tenant_id() IS
-    'For policies: the context''s tenant in a service context, else NULL.';
+    'For policies: the context''s tenant in a service context (of a token: with the scope archive or admin), else NULL.';
 
 CREATE FUNCTION memory.context_user_low() RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'context_user_low';
 COMMENT ON FUNCTION memory.context_user_low() IS
-    'For policies: the least user id that the context sees, in the order of COLLATE "C".';
+    'For policies: the least user id that the context sees, in the order of COLLATE "C"; above the greatest where it sees none.';
 
 CREATE FUNCTION memory.context_user_high() RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE
@@ -65,13 +65,13 @@ LANGUAGE c STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'subject_wrapper';
 COMMENT ON FUNCTION memory.subject(text, text) IS
     'Internal: the tenant and user that a call with these arguments is about; NULL stands for the context''s. Somebody else than the '
-    'context allows is 42501, an unknown tenant P0002, no user 22004.';
+    'context allows, or a token without the scope read, is 42501, an unknown tenant P0002, no user 22004.';
 
 CREATE FUNCTION memory.writer(tenant text, user_id text, OUT tenant_id uuid, OUT subject_id text) RETURNS record
 LANGUAGE c VOLATILE
 AS 'MODULE_PATHNAME', 'writer_subject';
 COMMENT ON FUNCTION memory.writer(text, text) IS
-    'Internal: subject(), for what stores: waits while the user is erased or anonymised, and holds both off until the transaction '
+    'Internal: subject(), for what stores (of a token: with the scope write): waits while the user is erased or anonymised, and holds both off until the transaction '
     'ends.';
 
 CREATE FUNCTION memory.held_user(tenant_id uuid, user_id text) RETURNS text

@@ -6,6 +6,7 @@ mod jwt;
 pub mod master;
 mod ring;
 mod rotation;
+mod signer;
 mod token;
 pub mod user_key;
 

@@ -4,7 +4,7 @@ use pgrx::datum::Uuid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::{master, token, user_key};
+use super::{master, signer, user_key};
 use crate::audit;
 use crate::context;
 use crate::context::scope::Scope;
@@ -118,7 +118,7 @@ fn renew_secrets(newest: &[u8]) -> Result<i64> {
     let count = old.len() as i64;
     for (id, wrapped) in old {
         pgrx::check_for_interrupts!();
-        let renewed = master::rewrap(&wrapped, &token::binding(&id)).map_err(|error| Error {
+        let renewed = master::rewrap(&wrapped, &signer::binding(&id)).map_err(|error| Error {
             message: format!("auth key {}: {}", shown(&id), error.message),
             ..error
         })?;
