@@ -37,7 +37,7 @@ fn number(tenant: &[u8; 16], user: &str) -> u32 {
 }
 
 /// Whether a hold stands at this instant.
-fn stands(tenant: [u8; 16], user: &str) -> bool {
+pub fn stands(tenant: [u8; 16], user: &str) -> bool {
     const TENANT: i16 = 1;
     const USER: i16 = 2;
     HOLDS.with(TableName::find).is_some_and(|table| {

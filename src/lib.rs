@@ -62,7 +62,13 @@ extension_sql_file!("../sql/privacy.sql", name = "privacy", requires = ["search"
 extension_sql_file!("../sql/retention.sql", name = "retention", requires = ["privacy"]);
 extension_sql_file!("../sql/audit_seal.sql", name = "audit_seal", requires = ["retention"]);
 extension_sql_file!("../sql/history.sql", name = "history", requires = ["audit_seal"]);
-extension_sql_file!("../sql/close.sql", name = "close", requires = ["history"], finalize);
+extension_sql_file!(
+    "../sql/privacy_request.sql",
+    name = "privacy_request",
+    requires = ["history"]
+);
+extension_sql_file!("../sql/anomaly.sql", name = "anomaly", requires = ["privacy_request"]);
+extension_sql_file!("../sql/close.sql", name = "close", requires = ["anomaly"], finalize);
 
 /// Runs once per process that loads the library; once in the postmaster with shared_preload_libraries.
 #[pg_guard]

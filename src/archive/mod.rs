@@ -45,7 +45,7 @@ struct Stamp<'a> {
 }
 
 /// The jsonb text that is merged into a payload: `{"_tenant": {…}}`.
-fn stamp(input: &str, resolved: &Resolved) -> String {
+pub fn stamp(input: &str, resolved: &Resolved) -> String {
     let stamp = Stamp {
         input,
         slug: resolved.slug.as_deref().filter(|_| resolved.found),

@@ -4,7 +4,9 @@
 //! waits for every writer that is there (context::hold; no legal hold is placed meanwhile); only then comes the one statement, whose snapshot is newer
 //! than the wait. So what was committed before is seen, and what comes later waits.
 
+mod import;
 pub mod plan;
+mod request;
 
 use pgrx::datum::{DatumWithOid, Uuid};
 use pgrx::prelude::*;
@@ -70,20 +72,26 @@ pub fn tables() -> Vec<Table> {
     tables
 }
 
-/// The user that a call is about. The functions run as their owner, so it is asked of the context and of the role outside.
-fn subject(call: Call) -> Result<Subject> {
-    let text = |i| call.str(i);
+/// Raises 42501 unless the context is a service's, or there is none and the role is a superuser. The functions run as their owner, so the role
+/// outside is asked.
+fn require_service(done: &str) -> Result<()> {
     let allowed = match context::current() {
         Some(context) => context.is_service(),
         None => role::outer_is_superuser(),
     };
-    if !allowed {
-        return Err(Error::not_allowed(
-            "a user's data is exported, erased and anonymised by a service",
-            "A service context names no user: SELECT memory.set_security_context('<tenant>', service_name => '…').",
-        ));
+    if allowed {
+        return Ok(());
     }
-    context::subject_to(Scope::Admin, text(1), text(0), Reach::User)
+    Err(Error::not_allowed(
+        format!("a user's data is {done} by a service"),
+        "A service context names no user: SELECT memory.set_security_context('<tenant>', service_name => '…').",
+    ))
+}
+
+/// The user that a call is about.
+fn subject(call: Call) -> Result<Subject> {
+    require_service("exported, erased and anonymised")?;
+    context::subject_to(Scope::Admin, call.str(1), call.str(0), Reach::User)
 }
 
 fn arguments(subject: &Subject) -> [DatumWithOid<'_>; 2] {

@@ -15,7 +15,7 @@ mod maintain;
 mod near;
 mod nearest;
 mod query;
-mod space;
+pub mod space;
 mod terms;
 mod text;
 mod vector;

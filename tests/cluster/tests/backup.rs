@@ -47,6 +47,8 @@ SELECT memory.erase_user_data('gone', 'acme');
 SELECT memory.register_auth_key('shop', 'HS256', encode(repeat('k', 32)::bytea, 'base64'), 'memory', 'issuer', '{acme}'),
        memory.register_auth_key('old', 'HS256', encode(repeat('o', 32)::bytea, 'base64'), '*'), memory.revoke_auth_key('old');
 SELECT length(memory.issue_service_token('crawler', 'acme', '{read}', '1 day')) > 0;
+SELECT memory.request_privacy('erase', 'b'), memory.refuse_privacy_request(memory.request_privacy('anonymize', 'a'), 'why');
+SELECT memory.perform_privacy_request(memory.request_privacy('export', 'a'));
 DO $$ BEGIN PERFORM memory.get_user_stats('globex', 'a'); EXCEPTION WHEN insufficient_privilege THEN NULL; END $$;
 "#;
 

@@ -62,6 +62,7 @@ const SETUP: &str = "
             ARRAY[marker], 'e', 's');
         PERFORM memory.store_relationship(node, node, 'relates_to', metadata => jsonb_build_object('m', marker),
             user_id => fill.user_id);
+        PERFORM memory.refuse_privacy_request(memory.request_privacy('erase', fill.user_id), marker);
         PERFORM memory.store_embedding('m', node, '[1,2,3]', user_id => fill.user_id);
     END
     $$;
@@ -151,6 +152,8 @@ const JSONS: &[&str] = &[
     "(SELECT jsonb_agg('{\"content\": {\"entity_id\": 1, \"entity_system\": 2, \"entity_data\": {\"a\": {}}}, \"context_type\": \"domain_entity\"}'::jsonb) FROM generate_series(1, 500))",
     "'[{\"from_node_id\": \"00000000-0000-7000-8000-0000000000a1\", \"to_node_id\": \"00000000-0000-7000-8000-0000000000b0\", \"relationship_type\": \"relates_to\"}]'",
     "'[{\"tenant\": \"red\", \"user_id\": \"alice\", \"session_id\": \"s\", \"event_id\": \"e\", \"event_type\": \"x\", \"occurred_at\": \"now\", \"payload\": {}}]'",
+    "'{\"version\": 1, \"relations\": {\"preferences\": [{\"preferences\": {}, \"updated_at\": \"now\"}]}}'",
+    "'{\"version\": 1, \"user_id\": \"bob\", \"relations\": {\"nodes\": [{}], \"embeddings\": [{\"model\": \"m\"}]}}'",
     "'[{\"tenant\": \"red\", \"user_id\": \"alice\", \"session_id\": \"s\", \"event_id\": \"e\", \"event_type\": \"x\", \"occurred_at\": \"now\", \"payload\": {}}, {\"tenant\": \"blue\", \"user_id\": \"alice\", \"session_id\": \"s\", \"event_id\": \"e\", \"event_type\": \"x\", \"occurred_at\": \"now\", \"payload\": {}}]'",
 ];
 
@@ -169,6 +172,8 @@ fn argument(random: &mut Random, name: &str, kind: &str) -> String {
         "query" => "'own marker -x \"own own\" -\"marker of\"'",
         "expand_depth" | "neighbours" => "2",
         "embeddings" => "'{\"[3,2,1]\",\"[1,2,1]\",\"[1,1,1]\"}'",
+        "kind" => "'export'",
+        "document" => "memory.export_user_document('alice')",
         "tenant" | "user_id" => "NULL",
         "algorithm" => "'HS256'",
         "key" => "encode(repeat('k', 32)::bytea, 'base64')",

@@ -51,6 +51,12 @@ impl Markers {
 
 /// Through every function that stores, and by hand what those do not let through; `USER` stands for the user's id.
 const STORE: &str = r#"
+SELECT memory.import_user_data('{"version": 1, "user_id": "USER", "relations": {
+    "sessions": [{"session_id": "@1", "mode": "@", "status": "active", "parent_session_id": "@", "metadata": {"@": "@"},
+        "started_at": "2026-01-01", "last_activity": "2026-01-01", "expires_at": null, "ended_at": null}],
+    "events": [{"session_id": "@1", "event_id": "@", "event_type": "log", "occurred_at": "2026-01-01", "payload": {"@": "@"}, "created_at": "2026-01-01"}],
+    "navigation": [{"id": "00000000-0000-7000-8000-000000000001", "path": "@", "visited_at": "2026-01-01"}]}}');
+SELECT memory.refuse_privacy_request(memory.request_privacy('anonymize', 'USER'), '@'), memory.request_privacy('erase', 'USER');
 SELECT memory.save_session('@1', '{"@": {"@": ["@"]}}', '@', '@2', user_id => 'USER');
 SELECT memory.save_session('@2', '{"@": "@"}', '@', user_id => 'USER');
 SELECT memory.log_event('@1', 'message_user', '{"@": "@", "deep": [{"@": "@"}]}', '@', user_id => 'USER');
@@ -296,7 +302,7 @@ fn after_anonymising_no_marker_is_left_and_statistics_stay() {
         &mut client,
         "SELECT count(DISTINCT user_id) FROM (SELECT user_id FROM memory.sessions UNION SELECT user_id FROM memory.audit_log
             UNION SELECT user_id FROM memory.nodes UNION SELECT actor_user_id FROM memory.audit_log
-            UNION SELECT user_id FROM memory.security_violations) u WHERE user_id LIKE 'anon-%'",
+            UNION SELECT user_id FROM memory.privacy_requests UNION SELECT user_id FROM memory.security_violations) u WHERE user_id LIKE 'anon-%'",
     );
     assert_eq!(pseudonyms, ["1"]);
     // The log says how much, not what.
@@ -355,8 +361,8 @@ fn after_erasing_no_marker_is_left_and_nobody_else_loses_a_byte() {
     );
     assert_eq!(
         left.len(),
-        3,
-        "only the redacted logs and violations are left: {left:?}"
+        4,
+        "only the redacted logs, requests and violations are left: {left:?}"
     );
 }
 

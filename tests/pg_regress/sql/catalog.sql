@@ -11,7 +11,8 @@ INSERT INTO tables_of_all VALUES
     ('profile_privileges', false, 'constant'), ('personal_columns', false, 'constant'), ('context_types', true, 'words for all'), ('event_types', true, 'words for all'),
     ('auth_keys', true, 'keys for all'), ('service_tokens', true, 'read by auditors'),
     ('relationship_types', true, 'words for all'), ('embedding_spaces', true, 'models for all'),
-    ('audit_log', false, 'is the audit'), ('audit_seals', false, 'proves the audit'), ('audit_leaves', false, 'proves the audit'), ('data_access_log', false, 'is an audit'), ('security_violations', false, 'is an audit');
+    ('audit_log', false, 'is the audit'), ('audit_seals', false, 'proves the audit'), ('audit_leaves', false, 'proves the audit'), ('data_access_log', false, 'is an audit'), ('security_violations', false, 'is an audit'),
+    ('privacy_requests', true, 'auditors read it');
 -- What triggers derive from audited tables, and nobody else may write: not audited itself.
 CREATE TEMP TABLE derived (name text PRIMARY KEY, why text);
 INSERT INTO derived VALUES ('search_documents', 'the words of nodes');
@@ -51,7 +52,11 @@ INSERT INTO definers VALUES
     ('memory.list_auth_keys()', 'an operator reads no keys'),
     ('memory.issue_service_token(text,text,text[],interval)', 'an operator reads no keys'),
     ('memory.revoke_service_token(uuid)', 'an operator may not take a revocation back'),
-    ('memory.list_service_tokens(text)', 'an operator has no context');
+    ('memory.list_service_tokens(text)', 'an operator has no context'),
+    ('memory.request_privacy(text,text,interval,text)', 'a receipt is nobody''s to write'),
+    ('memory.perform_privacy_request(uuid,text)', 'a receipt is nobody''s to write'),
+    ('memory.refuse_privacy_request(uuid,text,text)', 'a receipt is nobody''s to write'),
+    ('memory.list_privacy_requests(text,boolean,text)', 'only auditors read the table');
 -- Columns of text, jsonb and the like that may have statistics: words from a list, names that the extension gives.
 CREATE TEMP TABLE words (col text PRIMARY KEY);
 INSERT INTO words VALUES
@@ -62,6 +67,7 @@ INSERT INTO words VALUES
     ('personal_columns.relation'), ('personal_columns.column_name'), ('personal_columns.treatment'), ('personal_columns.erasure'),
     ('sessions.status'), ('nodes.tier'), ('auth_keys.algorithm'),
     ('legal_holds.placed_by'), ('legal_holds.lifted_by'),
+    ('privacy_requests.kind'), ('privacy_requests.state'), ('privacy_requests.requested_by'), ('privacy_requests.finished_by'),
     ('retention_policies.data_class'), ('retention_policies.action'),
     ('embedding_spaces.model'), ('embedding_spaces.relation'), ('embedding_spaces.distance'), ('embedding_spaces.quantization');
 
@@ -224,7 +230,8 @@ CREATE TEMP VIEW what_a_column_holds_of_a_user_is_declared AS
     WHERE treatment = 'keep' AND atttypid IN ('text'::regtype, 'jsonb'::regtype, 'text[]'::regtype, 'bytea'::regtype, 'inet'::regtype)
         AND relation || '.' || column_name NOT IN (SELECT col FROM words)
         -- what services and the extension call themselves and each other
-        AND relation || '.' || column_name NOT IN ('audit_log.actor_service_name', 'data_access_log.actor_service_name', 'security_violations.service_name', 'security_violations.detail');
+        AND relation || '.' || column_name NOT IN ('audit_log.actor_service_name', 'data_access_log.actor_service_name', 'security_violations.service_name', 'security_violations.detail',
+            'privacy_requests.requested_service', 'privacy_requests.receipt');
 CREATE TEMP VIEW user_ids_are_in_c_order AS
     SELECT relname || '.' || attname AS breaks FROM relations AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
     WHERE relkind IN ('r', 'p') AND attname ~ 'user_id$' AND NOT (atttypid = 'text'::regtype AND attcollation = 'pg_catalog."C"'::regcollation);
@@ -236,7 +243,7 @@ CREATE TEMP VIEW tenant_and_user_are_the_last_arguments AS
     WHERE ('tenant' = ANY (names) OR 'user_id' = ANY (names)) AND NOT (names[n - 1:] = '{tenant,user_id}' AND pronargdefaults >= 2)
         -- who is asking, and the archive, in their own order; a function about a whole tenant
         AND proname NOT IN ('set_security_context', 'subject', 'scope', 'owned_scope', 'writer', 'note_read', 'held_user', 'archive_scope', 'archive_session', 'archive_event', 'export_user_data',
-            'erase_user_data', 'anonymize_user_data',
+            'erase_user_data', 'anonymize_user_data', 'export_user_document', 'request_privacy', 'privacy_tenant',
             -- about one user, by a name that is needed
             'check_hold', 'may_remove', 'removable_user', 'place_legal_hold', 'cleanup_old_nodes',
             'make_user_key', 'check_user_key', 'encrypt_field',

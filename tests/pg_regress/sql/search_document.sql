@@ -112,9 +112,9 @@ SELECT length(terms) FROM memory.search_documents WHERE tenant_id = memory.tenan
 RESET memory.text_search_config;
 SELECT rebuilt, more FROM memory.rebuild_search_documents('search-doc-2');
 -- erased, anonymised
-SELECT FROM memory.anonymize_user_data('ann', 'search-doc');
+SELECT count(*) > 10 AS tables FROM memory.anonymize_user_data('ann', 'search-doc');
 SELECT count(*) > 0 AS kept, max(length(terms)) FROM memory.search_documents WHERE user_id ~ '^anon-' AND tenant_id = memory.tenant_id('search-doc');
-SELECT FROM memory.erase_user_data('dan', 'search-doc');
+SELECT count(*) > 10 AS tables FROM memory.erase_user_data('dan', 'search-doc');
 SELECT count(*) FROM memory.search_documents WHERE user_id IN ('ann', 'dan') AND tenant_id = memory.tenant_id('search-doc');
 SELECT count(*) FROM public.wrong_documents;
 -- emptied with the nodes

@@ -67,7 +67,14 @@ INSERT INTO scopes_test.calls (takes, call) VALUES
     ('admin', $$decrypt_field(memory.encrypt_field('u', 'f', 'x'))$$),
     ('admin', $$export_user_data('u')$$),
     ('admin', $$erase_user_data('u')$$),
-    ('admin', $$anonymize_user_data('u')$$);
+    ('admin', $$anonymize_user_data('u')$$),
+    ('admin', $$export_user_document('u')$$),
+    ('admin', $$import_user_data('{"version": 1, "relations": {}}', user_id => 'nobody')$$),
+    ('admin', $$request_privacy('export', 'u')$$),
+    ('admin', $$perform_privacy_request(memory.request_privacy('export', 'u'))$$),
+    ('admin', $$refuse_privacy_request('00000000-0000-7000-8000-000000000001', 'x')$$),
+    ('admin', $$list_privacy_requests()$$),
+    ('admin', $$privacy_tenant(NULL)$$);
 -- every function that a back end may call is among them, but what belongs to the library, and what has no rows of anybody to give
 SELECT p.object FROM memory.profile_privileges AS p
 WHERE p.profile IN ('app', 'service') AND p.object LIKE 'FUNCTION %'

@@ -1,0 +1,101 @@
+-- A fortnight of generated traffic, the same in every run, with each pattern planted once in its second week: what an hourly look finds, and what it
+-- takes for a pattern that is none.
+\set VERBOSITY sqlstate
+SET client_min_messages = warning;
+SET timezone = 'UTC';
+CREATE ROLE anomaly_auditor;
+CREATE ROLE anomaly_other;
+INSERT INTO memory.tenants (slug) VALUES ('anomaly-a'), ('anomaly-b');
+SELECT FROM memory.grant_access('anomaly_auditor', 'auditor', '{anomaly-a}');
+SELECT FROM memory.grant_access('anomaly_other', 'auditor', '{anomaly-b}');
+SELECT memory.tenant_id('anomaly-a') AS a \gset
+-- evenly in [0, 1), from a fixed seed
+CREATE FUNCTION pg_temp.chance(VARIADIC of anyarray) RETURNS double precision LANGUAGE sql AS
+    $$ SELECT ('x' || substr(md5('seed 1:' || of::text), 1, 8))::bit(32)::bigint / 4294967296.0 $$;
+CREATE TEMP TABLE hours AS SELECT h, '2026-01-05 00:00+00'::timestamptz + h * interval '1 hour' AS at, h % 24 AS hour, h / 24 AS day,
+    h % 24 BETWEEN 8 AND 18 AND h / 24 % 7 < 5 AS office FROM generate_series(0, 335) AS h;
+
+-- twelve users are refused now and then, most in office hours; one client has a bug, and tries the same six times every morning
+INSERT INTO memory.security_violations (occurred_at, kind, detail, tenant_id, user_id, named_user_id, actor_role, login_role, pid)
+SELECT at + pg_temp.chance(1, h, u, i) * interval '1 hour', 'other_user', 'user_id is not the context''s', :'a'::uuid, 'u' || u,
+    'u' || floor(50 * pg_temp.chance(2, h, u, i)), 'app', 'shop', 1
+FROM hours, generate_series(1, 12) AS u, generate_series(1, 4) AS i WHERE pg_temp.chance(3, h, u, i) < CASE WHEN office THEN 0.06 ELSE 0.01 END
+UNION ALL SELECT at + i * interval '3 seconds', 'other_user', 'user_id is not the context''s', :'a'::uuid, 'u99', 'u1', 'app', 'shop', 1
+FROM hours, generate_series(1, 6) AS i WHERE hour = 9;
+-- three services: one that serves who comes, one with a batch at night, one for single users
+INSERT INTO memory.audit_log (row_key, changes, changed_at, transaction_id, tenant_id, user_id, operation, table_name, row_count, actor_role, login_role, actor_tenant_id, actor_service_name)
+SELECT '{}', '{}', at + pg_temp.chance(4, h, i, s) * interval '1 hour', '1', :'a', 'w' || floor(400 * pg_temp.chance(5, h, i, s)), 'INSERT', 'events', 1, 'svc', 'svc', :'a', service
+FROM hours, (VALUES (1, 'backend'), (2, 'batch'), (3, 'desk')) AS services (s, service), generate_series(1, 60) AS i
+WHERE pg_temp.chance(6, h, i, s) < CASE service WHEN 'backend' THEN CASE WHEN office THEN 0.3 ELSE 0.05 END
+    WHEN 'batch' THEN CASE hour WHEN 2 THEN 0.9 ELSE 0 END ELSE CASE WHEN office THEN 0.02 ELSE 0 END END;
+-- exports on working days
+INSERT INTO memory.privacy_requests (tenant_id, user_id, kind, state, due_at, requested_by, finished_at, finished_by)
+SELECT :'a', 'u' || h, 'export', 'done', at + interval '30 days', 'svc', at + pg_temp.chance(7, h) * interval '1 hour', 'svc'
+FROM hours WHERE office AND hour < 17 AND pg_temp.chance(8, h) < 0.5;
+SELECT count(*) > 300 AS violations FROM memory.security_violations WHERE tenant_id = :'a';
+SELECT count(DISTINCT user_id) AS users, count(*) > 3000 AS writes FROM memory.audit_log WHERE tenant_id = :'a' AND actor_service_name IS NOT NULL;
+
+-- planted: a burst, a probe of ids at night, a service that goes through all users, an export at night
+CREATE TEMP TABLE planted (kind text, at timestamptz, subject text);
+INSERT INTO planted VALUES ('refusals', '2026-01-14 14:00+00', 'shop/u7'), ('probing', '2026-01-15 03:00+00', 'shop/u5'), ('refusals', '2026-01-15 03:00+00', 'shop/u5'),
+    ('users_reached', '2026-01-16 15:00+00', 'svc/backend'), ('export_hour', '2026-01-17 03:00+00', 'svc');
+INSERT INTO memory.security_violations (occurred_at, kind, detail, tenant_id, user_id, named_user_id, actor_role, login_role, pid)
+SELECT '2026-01-14 14:10+00'::timestamptz + i * interval '5 seconds', 'other_user', 'user_id is not the context''s', :'a'::uuid, 'u7', 'u3', 'app', 'shop', 1 FROM generate_series(1, 40) AS i
+UNION ALL SELECT '2026-01-15 03:20+00'::timestamptz + i * interval '5 seconds', 'other_user', 'user_id is not the context''s', :'a'::uuid, 'u5', 'id' || i, 'app', 'shop', 1 FROM generate_series(1, 25) AS i;
+INSERT INTO memory.audit_log (row_key, changes, changed_at, transaction_id, tenant_id, user_id, operation, table_name, row_count, actor_role, login_role, actor_tenant_id, actor_service_name)
+SELECT '{}', '{}', '2026-01-16 15:30+00'::timestamptz + i * interval '1 second', '1', :'a', 'w' || i, 'UPDATE', 'preferences', 1, 'svc', 'svc', :'a', 'backend' FROM generate_series(1, 200) AS i;
+INSERT INTO memory.privacy_requests (tenant_id, user_id, kind, state, due_at, requested_by, finished_at, finished_by)
+VALUES (:'a', 'u8', 'export', 'done', '2026-02-01', 'svc', '2026-01-17 03:30+00', 'svc');
+
+-- an hourly look, all of the second week
+GRANT SELECT ON hours, planted TO anomaly_auditor, anomaly_other;
+SET ROLE anomaly_auditor;
+CREATE TEMP TABLE found AS SELECT h.at, a.* FROM hours AS h, memory.security_anomalies(h.at + interval '1 hour', '1 hour') AS a WHERE h.h >= 168;
+SELECT kind, subject, at, round(score::numeric, 1) AS score, detail -> 'count' AS count, detail -> 'mean' AS mean, detail -> 'most' AS most,
+    EXISTS (SELECT FROM planted AS p WHERE (p.kind, p.subject, p.at) = (f.kind, f.subject, f.at)) AS planted
+FROM found AS f ORDER BY at, kind;
+SELECT count(*) FILTER (WHERE planted) AS hits, (SELECT count(*) FROM planted) AS of, count(*) FILTER (WHERE NOT planted) AS false_alarms, 168 AS hours
+FROM (SELECT EXISTS (SELECT FROM planted AS p WHERE (p.kind, p.subject, p.at) = (f.kind, f.subject, f.at)) AS planted FROM found AS f) AS f;
+-- by the day instead
+SELECT kind, subject, round(score::numeric, 1) AS score FROM memory.security_anomalies('2026-01-16', '1 day');
+-- nothing of other tenants; a look at now, which finds what was just refused
+SELECT kind, day, violations, actors FROM memory.security_metrics WHERE day BETWEEN '2026-01-14' AND '2026-01-15' ORDER BY day;
+RESET ROLE;
+SET ROLE anomaly_other;
+SELECT count(*) FROM hours AS h, memory.security_anomalies(h.at, '1 hour') AS a WHERE h.h >= 300;
+SELECT count(*) FROM memory.security_metrics;
+RESET ROLE;
+CREATE ROLE anomaly_service LOGIN;
+SELECT FROM memory.grant_access('anomaly_service', 'service', '{anomaly-a}');
+SET SESSION AUTHORIZATION anomaly_service;
+DO $$
+BEGIN
+    FOR i IN 1..12 LOOP
+        BEGIN
+            PERFORM memory.set_security_context('anomaly-a', 'eve');
+            PERFORM memory.get_preferences(user_id => 'somebody-' || i);
+        EXCEPTION WHEN insufficient_privilege THEN NULL;
+        END;
+    END LOOP;
+END
+$$;
+RESET SESSION AUTHORIZATION;
+SET ROLE anomaly_auditor;
+SELECT kind, subject, detail -> 'count' AS count FROM memory.detect_security_anomalies() ORDER BY 1;
+SELECT kind FROM memory.detect_security_anomalies('1 month') WHERE subject ~ 'eve' ORDER BY 1;
+SELECT memory.detect_security_anomalies('0');
+SELECT memory.detect_security_anomalies('-1 hour');
+SELECT memory.detect_security_anomalies(NULL);
+SELECT count(*) FROM memory.detect_security_anomalies('1000000 years') WHERE kind = 'none';
+RESET ROLE;
+SET ROLE anomaly_service;
+SELECT memory.detect_security_anomalies();
+SELECT FROM memory.security_metrics;
+RESET ROLE;
+
+DROP TABLE planted, hours;
+DROP OWNED BY anomaly_auditor;
+SELECT memory.revoke_access(r::regrole) FROM unnest('{anomaly_auditor,anomaly_other,anomaly_service}'::text[]) r;
+DELETE FROM memory.privacy_requests WHERE tenant_id = :'a';
+DELETE FROM memory.tenants WHERE slug IN ('anomaly-a', 'anomaly-b');
+DROP ROLE anomaly_auditor, anomaly_other, anomaly_service;

@@ -1,0 +1,124 @@
+-- A user as one document: export, import elsewhere, export again: the same.
+\set VERBOSITY sqlstate
+SET client_min_messages = warning;
+CREATE ROLE document_service LOGIN;
+CREATE ROLE document_app LOGIN;
+INSERT INTO memory.tenants (slug) VALUES ('document-a'), ('document-b'), ('document-c');
+SELECT FROM memory.grant_access('document_service', 'service', '{document-a,document-b}');
+SELECT FROM memory.grant_access('document_app', 'app');
+SELECT memory.create_embedding_space('document-m', 3), memory.create_embedding_space('document-n', 2, 'l2');
+
+SET SESSION AUTHORIZATION document_service;
+SELECT memory.set_security_context('document-a', service_name => 'desk', is_local => false);
+SELECT session_id FROM memory.save_session('s1', '{"n": 1.10, "deep": {"a": [null, true, "x"]}}', 'chatty', 's0', user_id => 'ann');
+SELECT FROM memory.log_event('s1', 'message_user', '{"text": "Zürich \"quoted\""}', 'e1', '2024-02-29 12:34:56.789012+00', user_id => 'ann');
+SELECT FROM memory.log_event('s2', 'log', '{"n": 12345678901234567890.123456789, "e": 1e-300}', user_id => 'ann');
+SELECT FROM memory.end_session('s2', user_id => 'ann');
+SELECT count(*) FROM (SELECT memory.set_preferences('{"p": 1}', user_id => 'ann'), memory.set_user_metadata('{"m": {}}', user_id => 'ann')) AS x;
+SELECT count(*) FROM (SELECT memory.record_navigation('/a', user_id => 'ann'), memory.record_navigation('/b', user_id => 'ann')) AS x;
+SELECT FROM memory.store_node('{"entity_id": "i", "entity_system": "y", "entity_type": "z", "text": "mountain"}', 'domain_entity', 'sum', '{t,"u v"}', '{"k": 1}',
+    valid_from => '-infinity', expires_at => 'infinity', user_id => 'ann') AS n;
+SELECT memory.store_node('{"text": "river"}', 'tool_output', session_id => 's1', user_id => 'ann') AS river \gset
+SELECT memory.store_relationship(node_id, :'river', 'produces', 0.1, '{"w": 1}', user_id => 'ann') IS NOT NULL AS stored FROM memory.list_nodes('{domain_entity}', user_id => 'ann');
+SELECT memory.end_relationship(id, user_id => 'ann') FROM memory.get_relationships(:'river', user_id => 'ann');
+SELECT memory.end_node(memory.store_node('{"text": "over"}', 'tool_output', user_id => 'ann'), user_id => 'ann');
+SELECT count(*) FROM (SELECT memory.store_embedding('document-m', :'river', '[0.1,1e-30,3.4e38]', 'query', user_id => 'ann'), memory.store_embedding('document-n', :'river', '[0,-1]', user_id => 'ann')) AS x;
+SELECT FROM memory.archive_session('document-a', 'ann', 'old', '{"m": 1}', '2020-01-01');
+SELECT FROM memory.archive_event('document-a', 'ann', 'old', 'e', 'free word', '2020-01-01', '{"o": 1}');
+SELECT set_config('timezone', 'Asia/Tokyo', false);
+SELECT memory.export_user_document('ann') AS document \gset
+SELECT :'document'::jsonb - 'exported_at' - 'relations' - 'records' AS rest, (:'document'::jsonb ->> 'exported_at')::timestamptz <= clock_timestamp() AS time;
+SELECT key AS relation, jsonb_array_length(value) AS rows FROM jsonb_each(:'document'::jsonb -> 'relations') ORDER BY 1;
+SELECT key AS record FROM jsonb_each(:'document'::jsonb -> 'records') ORDER BY 1;
+
+-- the same tenant, another user; another tenant, the same user
+CREATE FUNCTION pg_temp.carried(document jsonb) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_object_agg(r.key, (SELECT jsonb_agg(CASE WHEN r.key LIKE '%archive' THEN e.value #- '{payload,_tenant}' ELSE e.value END ORDER BY e.n)
+        FROM jsonb_array_elements(r.value) WITH ORDINALITY AS e (value, n)))
+    FROM jsonb_each(document -> 'relations') AS r
+$$;
+SELECT * FROM memory.import_user_data(:'document', user_id => 'bea');
+SELECT pg_temp.carried(memory.export_user_document('bea')) = pg_temp.carried(:'document') AS exact;
+SELECT memory.export_user_document('bea') ->> 'user_id' AS user_id;
+SELECT memory.set_security_context('document-b', service_name => 'desk', is_local => false);
+SELECT count(*) FROM memory.import_user_data(:'document', 'document-b');
+SELECT pg_temp.carried(memory.export_user_document('ann')) = pg_temp.carried(:'document') AS exact;
+SELECT payload FROM memory.agent_events_archive AS e, LATERAL (SELECT e.payload #>> '{_tenant,input}' AS i, e.payload #>> '{_tenant,slug}' AS s) AS t (input, slug)
+    WHERE input IS DISTINCT FROM 'document-b' OR slug IS DISTINCT FROM 'document-b';
+-- what is derived is there: search, nearest, history
+SELECT summary FROM memory.search('mountain', model => 'document-m', user_id => 'ann');
+SELECT count(*) FROM memory.search_documents;
+SELECT count(*) FROM memory.nearest_nodes('[1,1,1]', 'document-m', user_id => 'ann');
+SELECT count(*) FROM memory.node_history(:'river', user_id => 'ann');
+-- again: nothing is merged
+SELECT * FROM memory.import_user_data(:'document');
+-- erased, and again
+SELECT FROM memory.erase_user_data('ann') LIMIT 1;
+SELECT sum(rows) > 10 AS back FROM memory.import_user_data(:'document');
+SELECT pg_temp.carried(memory.export_user_document('ann')) = pg_temp.carried(:'document') AS exact;
+
+-- what is wrong is named, and nothing stays
+\set VERBOSITY terse
+CREATE TEMP TABLE bad (n serial, document jsonb);
+INSERT INTO bad (document) SELECT d FROM (SELECT :'document'::jsonb AS good) AS g, LATERAL (VALUES
+    ('[]'::jsonb), ('1'), ('null'), ('{}'), ('{"version": 1}'), ('{"version": 2, "relations": {}}'), ('{"version": "1", "relations": {}}'),
+    ('{"version": 1, "relations": [], "user_id": "x"}'), (good || '{"more": 1}'), (jsonb_set(good, '{relations,audit_log}', '[]')), (jsonb_set(good, '{relations,events}', '{}')),
+    (jsonb_set(good, '{relations,events,1}', '7')), (jsonb_set(good, '{relations,events,1,tenant_id}', '"x"')), (good #- '{relations,events,1,payload}'),
+    (jsonb_set(good, '{relations,events,1,event_type}', '"mesage_user"')), (jsonb_set(good, '{relations,events,1,event_type}', '1')), (jsonb_set(good, '{relations,events,1,session_id}', '"none"')),
+    (jsonb_set(good, '{relations,events,1,occurred_at}', '"noon"')), (jsonb_set(good, '{relations,events,1,payload}', '[]')), (jsonb_set(good, '{relations,events,1,payload}', 'null')),
+    (jsonb_set(good, '{relations,events,1,event_id}', 'null')), (jsonb_insert(good, '{relations,events,0}', good #> '{relations,events,1}')),
+    (jsonb_set(good, '{relations,nodes,0,base_relevance}', '2')), (jsonb_set(good, '{relations,nodes,0,tags}', '"t"')), (jsonb_set(good, '{relations,nodes,0,node_id}', '"x"')),
+    (jsonb_set(good, '{relations,nodes,0,context_type}', '"none"')), (good #- '{relations,nodes}'),
+    (jsonb_set(good, '{relations,embeddings,0,model}', '"document-x"')), (jsonb_set(good, '{relations,embeddings,0,embedding}', '"[1]"')), (jsonb_set(good, '{relations,embeddings,0,embedding}', '"[1,x,2]"')),
+    (jsonb_set(good, '{relations,embeddings,0,model}', '1')), (jsonb_set(good, '{relations,embeddings,0,code}', '"\\x00"')),
+    (jsonb_set(good, '{relations,relationships,0,strength}', '"NaN"'))) AS v (d);
+CREATE PROCEDURE pg_temp.try_all() LANGUAGE plpgsql AS $$
+DECLARE b record; said text; code text;
+BEGIN
+    FOR b IN SELECT * FROM bad ORDER BY n LOOP
+        BEGIN
+            PERFORM memory.import_user_data(b.document, user_id => 'eve');
+            RAISE WARNING '% was imported', b.n;
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS said = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
+            RAISE WARNING '% % %', b.n, code, said;
+        END;
+    END LOOP;
+END
+$$;
+CALL pg_temp.try_all();
+SELECT count(*) FROM memory.export_user_data('eve') WHERE relation <> 'audit_log';
+\set VERBOSITY sqlstate
+SELECT memory.import_user_data(NULL);
+SELECT memory.import_user_data('{"version": 1, "relations": {}}');
+SELECT memory.import_user_data('{"version": 1, "relations": {}}', user_id => '');
+SELECT memory.import_user_data(:'document', 'document-c');
+SELECT memory.import_user_data(:'document', 'document-none');
+SELECT * FROM memory.import_user_data('{"version": 1, "relations": {}, "user_id": "nobody"}');
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT memory.import_user_data(:'document', user_id => 'eve');
+ROLLBACK;
+-- neither a user nor nobody
+BEGIN;
+SELECT memory.set_security_context('document-b', 'eve');
+SELECT memory.import_user_data(:'document');
+ROLLBACK;
+BEGIN;
+SELECT memory.set_security_context('document-b', 'eve');
+SELECT memory.export_user_document('eve');
+ROLLBACK;
+SELECT memory.clear_security_context();
+SELECT memory.import_user_data(:'document', 'document-b', 'eve');
+SELECT memory.export_user_document('ann', 'document-b');
+RESET SESSION AUTHORIZATION;
+SET ROLE document_app;
+SELECT memory.import_user_data('{}');
+SELECT memory.export_user_document('ann');
+RESET ROLE;
+
+SELECT count(*) FROM (SELECT memory.drop_embedding_space('document-m'), memory.drop_embedding_space('document-n')) AS x;
+SELECT FROM unnest('{document-a,document-b}'::text[]) AS t, unnest('{ann,bea}'::text[]) AS u, LATERAL (SELECT count(*) FROM memory.erase_user_data(u, t)) AS e;
+SELECT memory.revoke_access(r::regrole) FROM unnest('{document_service,document_app}'::text[]) r;
+DELETE FROM memory.tenants WHERE slug LIKE 'document-%';
+DROP OWNED BY document_service;
+DROP ROLE document_service, document_app;
