@@ -113,6 +113,8 @@ COMMENT ON COLUMN memory.embeddings.indexed IS
 COMMENT ON COLUMN memory.embeddings.created_at IS 'When it was first stored.';
 COMMENT ON COLUMN memory.embeddings.updated_at IS 'When it was last stored.';
 SELECT memory.declare_table('memory.embeddings', 'user', '{user_id, vector_type, model, embedding, code}');
+-- An UPDATE of this table, which changes rows of the spaces, fires triggers of this table only.
+SELECT memory.declare_kept('memory.embeddings');
 SELECT memory.declare_personal('memory.embeddings', '{
     "user_id": "user", "node_id": "pseudonym:node", "vector_type, model, embedding, code": "clear",
     "tenant_id, indexed, created_at, updated_at": "keep"}', 'delete always');

@@ -114,6 +114,14 @@ SELECT memory.declare_table('memory.nodes', 'user',
     '{user_id, session_id, content, context_type, summary, tags, metadata, entity_id, entity_type, entity_system}');
 SELECT memory.declare_table('memory.relationships', 'user', '{user_id, relationship_type, metadata}');
 SELECT memory.declare_table('memory.user_metadata', 'user', '{user_id, metadata}');
+-- A graph in memory is of relationships, and of when their nodes are seen.
+SELECT memory.declare_kept('memory.relationships');
+CREATE TRIGGER kept_validity BEFORE UPDATE ON memory.nodes FOR EACH ROW
+    WHEN ((OLD.tenant_id, OLD.user_id, OLD.node_id, OLD.valid_from, OLD.valid_to, OLD.expires_at) IS DISTINCT FROM
+          (NEW.tenant_id, NEW.user_id, NEW.node_id, NEW.valid_from, NEW.valid_to, NEW.expires_at))
+    EXECUTE FUNCTION memory.kept_changed('relationships');
+ALTER TABLE memory.nodes ENABLE ALWAYS TRIGGER kept_validity;
+COMMENT ON TRIGGER kept_validity ON memory.nodes IS 'Keeps fresh what is kept in memory of the graph.';
 SELECT memory.declare_personal('memory.nodes', '{
     "user_id": "user", "node_id": "pseudonym:node", "session_id": "pseudonym:session", "entity_id": "pseudonym:entity",
     "entity_type": "pseudonym:entity_type", "entity_system": "pseudonym:entity_system", "context_type": "word:context_types",

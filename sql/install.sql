@@ -86,6 +86,19 @@ COMMENT ON FUNCTION memory.declare_table(regclass, text, text[], text, boolean) 
     'It gets row-level security, audit triggers, no statistics on free_text columns, and a place in pg_dump (rows by filter). audited false: '
     'what triggers derive from tables that are audited, and nobody else may write.';
 
+-- What backends keep in memory of users' rows (src/pg/kept.rs) is told of every change, by logical replication and in a restore too.
+CREATE FUNCTION memory.kept_changed() RETURNS trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'kept_changed';
+COMMENT ON FUNCTION memory.kept_changed() IS
+    'Trigger: what is kept in memory of the rows of the table that its argument names is not used after this transaction''s commit.';
+
+CREATE FUNCTION memory.declare_kept(relation regclass) RETURNS void
+LANGUAGE c VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'declare_kept_wrapper';
+COMMENT ON FUNCTION memory.declare_kept(regclass) IS
+    'Internal, at installation: the rows of a table of users'' rows are kept in memory in another shape, so its changes are told.';
+
 -- What each column of a table with users' data holds of a user, declared beside the table: the statements of export, erasure and
 -- anonymising are made from it.
 CREATE TABLE memory.personal_columns (

@@ -111,6 +111,14 @@ pub fn trust_request_claims_from() -> Option<String> {
     set_text(&TRUST_REQUEST_CLAIMS_FROM)
 }
 
+/// 64 MB hold the codes of 160,000 embeddings of 384 dimensions, as work_mem is held: by each backend that needs them.
+pub static VECTOR_CACHE_SIZE_KB: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
+
+/// How much a backend may keep of embeddings, in bytes.
+pub fn vector_cache_size() -> usize {
+    VECTOR_CACHE_SIZE_KB.get() as usize * 1024
+}
+
 /// The largest payload, in bytes.
 pub fn max_payload_size() -> usize {
     MAX_PAYLOAD_SIZE_KB.get() as usize * 1024
@@ -173,6 +181,7 @@ pub fn define(context: pg::guc::Watch, is_uuid: fn(&str) -> bool) {
         GucContext::Suset,
         GucFlags::default(),
     );
+    define_kept();
     define_keys();
     GucRegistry::define_enum_guc(
         c"memory.log_reads",
@@ -192,6 +201,20 @@ pub fn define(context: pg::guc::Watch, is_uuid: fn(&str) -> bool) {
     );
     pg::guc::define_context(context);
     pg::guc::reserve_prefix(c"memory");
+}
+
+/// What a backend may keep in memory: as with work_mem, it is a session's own to say.
+fn define_kept() {
+    GucRegistry::define_int_guc(
+        c"memory.vector_cache_size",
+        c"How much memory each backend may use to keep the embeddings that it searches; 0 keeps none.",
+        c"What is kept is as fresh as the tables.",
+        &VECTOR_CACHE_SIZE_KB,
+        0,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
+    );
 }
 
 /// Where the master key is: not to be read by who may not know, and the same for every session, so that none wraps by another key.

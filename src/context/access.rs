@@ -194,6 +194,36 @@ pub fn watch(table: &str, rows: Rows) {
     }
 }
 
+/// Has what backends keep in memory of the rows of `of` (`pg::kept`) hear of every change of a table, replicated ones too.
+pub fn keep(table: &str, of: &str) {
+    let of = pgrx::spi::quote_literal(of);
+    for (name, event, tables) in [
+        ("kept_before", "BEFORE INSERT OR UPDATE OR DELETE", ""),
+        ("kept_insert", "AFTER INSERT", "REFERENCING NEW TABLE AS new_rows"),
+        (
+            "kept_update",
+            "AFTER UPDATE",
+            "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
+        ),
+        ("kept_delete", "AFTER DELETE", "REFERENCING OLD TABLE AS old_rows"),
+        ("kept_truncate", "AFTER TRUNCATE", ""),
+    ] {
+        spi::run(&format!(
+            "CREATE TRIGGER {name} {event} ON {table} {tables}
+                 FOR EACH STATEMENT EXECUTE FUNCTION memory.kept_changed({of});
+             ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name};
+             COMMENT ON TRIGGER {name} ON {table} IS 'Keeps fresh what is kept in memory.'"
+        ));
+    }
+}
+
+#[pg_extern(sql = false)]
+fn declare_kept(relation: pg_sys::Oid) -> std::result::Result<(), ErrorReport> {
+    let table = catalog::qualified_name(relation)?;
+    keep(&table, table.trim_start_matches("memory."));
+    Ok(())
+}
+
 /// See sql/install.sql.
 #[pg_extern(sql = false)]
 fn declare_table(

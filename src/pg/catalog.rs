@@ -29,8 +29,10 @@ pub struct TableName {
 thread_local! {
     /// Moves whenever a table that was found may have changed.
     static EPOCH: Cell<u64> = const { Cell::new(0) };
-    /// The tables that were found.
-    static WATCHED: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
+    /// The tables that were found, each with what `epoch` was when it may last have changed.
+    static WATCHED: RefCell<Vec<(pg_sys::Oid, u64)>> = const { RefCell::new(Vec::new()) };
+    /// What `epoch` was when all may last have changed.
+    static ALL: Cell<u64> = const { Cell::new(0) };
 }
 
 impl TableName {
@@ -120,10 +122,21 @@ pub fn epoch() -> u64 {
 pub fn watch(table: pg_sys::Oid) {
     register();
     WATCHED.with_borrow_mut(|watched| {
-        if !watched.contains(&table) {
-            watched.push(table);
+        if !watched.iter().any(|(known, _)| *known == table) {
+            watched.push((table, EPOCH.get()));
         }
     });
+}
+
+/// A number that moves when this table may have changed as a whole: its definition, its file, its statistics. The caller has a lock on
+/// the table, so what others have said of it has been processed.
+pub fn epoch_of(table: pg_sys::Oid) -> u64 {
+    watch(table);
+    let of_table = WATCHED.with_borrow(|watched| {
+        let known = watched.iter().find(|(known, _)| *known == table);
+        known.map_or(0, |(_, epoch)| *epoch)
+    });
+    of_table.max(ALL.get())
 }
 
 fn register() {
@@ -136,10 +149,20 @@ fn register() {
 
 #[pg_guard]
 extern "C-unwind" fn forget(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
-    let concerns = relation == pg_sys::InvalidOid
-        || WATCHED.with(|w| w.try_borrow().map_or(true, |watched| watched.contains(&relation)));
+    let moved = EPOCH.get() + 1;
+    let concerns = WATCHED.with(|watched| match watched.try_borrow_mut() {
+        Ok(mut watched) if relation != pg_sys::InvalidOid => {
+            let known = watched.iter_mut().find(|(known, _)| *known == relation);
+            known.map(|(_, epoch)| *epoch = moved).is_some()
+        }
+        // All of them; so, too, if it came while the list is looked at.
+        _ => {
+            ALL.set(moved);
+            true
+        }
+    });
     if concerns {
-        EPOCH.set(EPOCH.get() + 1);
+        EPOCH.set(moved);
     }
 }
 

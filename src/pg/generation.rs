@@ -40,7 +40,6 @@ impl Topic {
     }
 
     /// The part of the table that has this hash.
-    #[allow(dead_code)] // the caches of users' rows come next
     pub fn part(self, hash: u64) -> Self {
         Self { part: hash | 1, ..self }
     }
@@ -198,6 +197,20 @@ pub fn fold(a: u64, b: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
+/// A hash of some bytes and of where each ends.
+pub fn hash(parts: &[&[u8]]) -> u64 {
+    let mut hash = 0xe703_7ed1_a0b4_28db;
+    for part in parts {
+        for chunk in part.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            hash = fold(hash ^ u64::from_le_bytes(word), 0x9e37_79b9_7f4a_7c15);
+        }
+        hash = fold(hash ^ part.len() as u64, 0xa076_1d64_78bd_642f);
+    }
+    hash
+}
+
 /// The memory that the generations live in: `_PG_init` hands it to `shmem`.
 pub static MEMORY: shmem::Part = shmem::Part::new(words);
 
@@ -207,6 +220,8 @@ const MOST_TOPICS: usize = 64;
 thread_local! {
     /// What this transaction has changed.
     static CHANGED: RefCell<Vec<Topic>> = const { RefCell::new(Vec::new()) };
+    /// The tables that it writes to, of which it may see more than `CHANGED` says.
+    static WRITTEN: RefCell<Vec<Topic>> = const { RefCell::new(Vec::new()) };
 }
 
 fn generations() -> Generations<'static> {
@@ -229,6 +244,15 @@ pub fn changed(topic: Topic) {
     });
 }
 
+/// This transaction begins to write to the table; `changed` tells later what.
+pub fn writes(table: Topic) {
+    WRITTEN.with_borrow_mut(|written| {
+        if !written.contains(&table) {
+            written.push(table);
+        }
+    });
+}
+
 /// Whether this transaction has changed the topic, or may have: then no cache speaks of what it sees.
 pub fn has_changed(topic: Topic) -> bool {
     let changed = CHANGED.with_borrow(|changed| {
@@ -236,7 +260,9 @@ pub fn has_changed(topic: Topic) -> bool {
             .iter()
             .any(|other| *other == topic || other.table == topic.table && (other.part == 0 || topic.part == 0))
     });
-    changed || process::is_parallel_worker_of_a_writer()
+    changed
+        || WRITTEN.with_borrow(|written| written.iter().any(|table| table.table == topic.table))
+        || process::is_parallel_worker_of_a_writer()
 }
 
 /// The topic's stamp now.
@@ -276,6 +302,7 @@ fn tell() {
 
 fn forget() {
     CHANGED.with_borrow_mut(Vec::clear);
+    WRITTEN.with_borrow_mut(Vec::clear);
 }
 
 #[cfg(test)]

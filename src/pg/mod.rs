@@ -12,6 +12,7 @@ pub mod generation;
 pub mod guc;
 pub mod jsonb;
 pub mod jsonb_builder;
+pub mod kept;
 pub mod lock;
 pub mod process;
 pub mod range;

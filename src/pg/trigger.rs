@@ -165,6 +165,81 @@ impl Trigger {
         }
     }
 
+    /// Calls `visit` with the tenant and user of each row that was changed, before and after: of a row trigger its row, of a statement trigger
+    /// its transition tables, several rows of one user that follow each other once. Of a TRUNCATE there is nothing to visit.
+    pub fn each_owner(&self, visit: &mut dyn FnMut([u8; 16], &str)) {
+        // SAFETY: trigger data of an open relation, whose rows are of its row type; see `changes` for the transition tables. Values
+        // are read from a slot while it holds their row; tenant_id is a uuid, user_id a text.
+        unsafe {
+            let row_type = (*(*self.0).tg_relation).rd_att;
+            let column = |name: &std::ffi::CStr| i32::from(pg_sys::get_attnum(self.relation(), name.as_ptr()));
+            let (tenant, user) = (column(c"tenant_id"), column(c"user_id"));
+            assert!(tenant > 0 && user > 0, "a table of users' rows");
+            let mut last: Option<([u8; 16], String)> = None;
+            let mut see = |slot: *mut pg_sys::TupleTableSlot| {
+                pg_sys::slot_getsomeattrs_int(slot, tenant.max(user));
+                let value = |column: i32| *(*slot).tts_values.add(column as usize - 1);
+                let tenant = *value(tenant).cast_mut_ptr::<[u8; 16]>();
+                let text = pg_sys::pg_detoast_datum_packed(value(user).cast_mut_ptr());
+                let user = super::call::utf8(std::slice::from_raw_parts(
+                    pgrx::vardata_any(text).cast::<u8>(),
+                    pgrx::varsize_any_exhdr(text),
+                ));
+                if last.as_ref().is_none_or(|last| last.0 != tenant || last.1 != user) {
+                    visit(tenant, user);
+                    last = Some((tenant, user.to_owned()));
+                }
+            };
+            if (*self.0).tg_event & pg_sys::TRIGGER_EVENT_ROW != 0 {
+                let slot = pg_sys::MakeSingleTupleTableSlot(row_type, &raw const pg_sys::TTSOpsHeapTuple);
+                for row in [(*self.0).tg_trigtuple, (*self.0).tg_newtuple] {
+                    if !row.is_null() {
+                        see(pg_sys::ExecStoreHeapTuple(row, slot, false));
+                    }
+                }
+                pg_sys::ExecDropSingleTupleTableSlot(slot);
+                return;
+            }
+            for table in [(*self.0).tg_oldtable, (*self.0).tg_newtable] {
+                if table.is_null() {
+                    continue;
+                }
+                let pointer = pg_sys::tuplestore_alloc_read_pointer(table, pg_sys::EXEC_FLAG_REWIND as i32);
+                pg_sys::tuplestore_select_read_pointer(table, pointer);
+                pg_sys::tuplestore_rescan(table);
+                let slot = pg_sys::MakeSingleTupleTableSlot(row_type, &raw const pg_sys::TTSOpsMinimalTuple);
+                while pg_sys::tuplestore_gettupleslot(table, true, false, slot) {
+                    pgrx::check_for_interrupts!();
+                    see(slot);
+                }
+                pg_sys::ExecDropSingleTupleTableSlot(slot);
+            }
+        }
+    }
+
+    /// Whether it fires before a statement, not after it and not for a row.
+    pub fn is_before_statement(&self) -> bool {
+        // SAFETY: trigger data.
+        let event = unsafe { (*self.0).tg_event };
+        event & pg_sys::TRIGGER_EVENT_ROW == 0
+            && event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_BEFORE
+    }
+
+    /// The arguments that CREATE TRIGGER gave it.
+    pub fn arguments(&self) -> Vec<String> {
+        // SAFETY: trigger data; as many NUL-terminated texts as it says.
+        unsafe {
+            let trigger = (*self.0).tg_trigger;
+            (0..(*trigger).tgnargs as usize)
+                .map(|i| {
+                    std::ffi::CStr::from_ptr(*(*trigger).tgargs.add(i))
+                        .to_string_lossy()
+                        .into_owned()
+                })
+                .collect()
+        }
+    }
+
     /// How many rows the statement changed; 0 where the trigger has no transition tables.
     pub fn rows(&self) -> i64 {
         let count = |table: *mut pg_sys::Tuplestorestate| {

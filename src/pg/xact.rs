@@ -145,7 +145,6 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// That of the statement that runs.
-    #[allow(dead_code)] // the caches of users' rows come next
     pub fn active() -> Self {
         // SAFETY: a function called by a statement runs with an active snapshot.
         unsafe { Self::of(pg_sys::GetActiveSnapshot()) }

@@ -54,6 +54,13 @@ pub fn encode(vector: &[f32]) -> Vec<u8> {
     code
 }
 
+/// A code's scale, norm of the residual and norm of the vector, and its numbers, one byte each.
+pub fn parts(code: &[u8]) -> Option<([f32; 3], &[u8])> {
+    let (head, numbers) = code.split_at_checked(HEAD)?;
+    let float = |i: usize| f32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
+    Some(([float(0), float(4), float(8)], numbers))
+}
+
 /// The scale by which the largest becomes `most`; 1 where a float has no such small number.
 fn scale(largest: f32, most: f32) -> f32 {
     let scale = largest / most;
@@ -139,20 +146,21 @@ impl<'a> Query<'a> {
 
     /// What the score of the encoded vector does not exceed. None where the code is none of as many dimensions.
     pub fn most(&self, code: &[u8]) -> Option<f64> {
-        let (head, bytes) = code.split_at_checked(HEAD)?;
-        if bytes.len() != self.whole.len() {
-            return None;
-        }
-        let float = |i: usize| f32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
-        let (scale, residual, norm) = (float(0), float(4), float(8));
+        let (head, numbers) = parts(code)?;
+        (numbers.len() == self.whole.len()).then(|| self.bound(head, numbers))
+    }
+
+    /// The same of a code in its parts.
+    pub fn bound(&self, head: [f32; 3], numbers: &[u8]) -> f64 {
+        let [scale, residual, norm] = head;
         // Too long or too short for a float to hold its length well: it is read in full.
         if !(norm.is_normal() || norm == 0.0) || !residual.is_finite() || !self.norm.is_normal() {
-            return Some(f64::INFINITY);
+            return f64::INFINITY;
         }
         let (scale, residual, norm) = (f64::from(scale), f64::from(residual), f64::from(norm));
-        let dot = f64::from(dot(&self.whole, bytes)) * self.scale * scale;
+        let dot = f64::from(dot(&self.whole, numbers)) * self.scale * scale;
         let error = self.coded * residual + self.residual * norm + SLACK * self.norm * norm;
-        Some(match self.distance {
+        match self.distance {
             Distance::Ip => dot + error,
             Distance::Cosine if norm == 0.0 => 0.0,
             Distance::Cosine => ((dot + error) / (self.norm * norm)).min(1.0),
@@ -160,11 +168,12 @@ impl<'a> Query<'a> {
                 let squares = self.norm * self.norm + norm * norm;
                 -(squares * (1.0 - SLACK) - 2.0 * (dot + error)).max(0.0).sqrt()
             }
-        })
+        }
     }
 }
 
-/// The dot product of whole numbers. Compiles to multiply-add of pairs (pmaddwd and its like).
+/// The dot product of whole numbers. Compiles to multiply-add of pairs (pmaddwd and its like), as wide as the machine has it.
+#[multiversion::multiversion(targets("x86_64+avx2"))]
 fn dot(query: &[i16], code: &[u8]) -> i32 {
     query
         .iter()

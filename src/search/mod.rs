@@ -11,6 +11,7 @@ mod fusion;
 mod indexing;
 mod language;
 mod lexical;
+mod listed;
 mod maintain;
 mod near;
 mod nearest;

@@ -72,6 +72,8 @@ pub struct Space {
     /// Its table, in schema memory; needs no quotes.
     pub relation: String,
     pub table: pg_sys::Oid,
+    /// memory.embeddings, which it inherits from.
+    pub common: pg_sys::Oid,
     /// The index of the primary key.
     pub key: pg_sys::Oid,
     /// The index of the codes of what is not in `near`.
@@ -192,6 +194,7 @@ impl Space {
         }
         Ok(Self {
             table,
+            common: catalog::relation_named("embeddings"),
             key,
             codes,
             large,
@@ -379,6 +382,7 @@ fn make_table(model: &str, dimensions: i32, metric: Distance, form: Form) {
     let free_text = ["user_id", "vector_type", "model", "embedding", "code"];
     access::secure(&table, access::Rows::OfUsers, &free_text);
     access::watch(&table, access::Rows::OfUsers);
+    access::keep(&table, "embeddings");
     let grants: Vec<(String, String)> = GRANTS.with(|s| {
         s.read(&[], |rows| {
             rows.map(|row| {

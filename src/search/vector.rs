@@ -1,7 +1,7 @@
 //! The vector leg of a search: of all nodes in the scope that pass the filter, the nearest.
 //!
-//! Small scopes are read whole, exactly. A user's vectors lie together in an index of the space, in eight bits per dimension (`code`):
-//! one pass over them bounds every score, then the nodes are asked whether they pass and the vectors of those that do are read in full, best
+//! Small scopes are read whole, exactly. A user's vectors lie together in an index of the space, in eight bits per dimension (`code`), and a
+//! backend keeps those of the users it searched last in memory (`listed`): one pass over them bounds every score, then the nodes are asked whether they pass and the vectors of those that do are read in full, best
 //! bounds first, until no other can be nearer (`nearest`). The answer is that of reading all vectors in full.
 //!
 //! Of a user with many vectors, those that index_embeddings() has moved are in an HNSW index instead, one for the space. It gives the
@@ -20,6 +20,7 @@ use pgrx::prelude::*;
 
 use super::code::Query;
 use super::filter::{Asked, Filter, Hit, Key};
+use super::listed::{self, Listed};
 use super::nearest::{Source, nearest};
 use super::space::{Space, Use};
 use crate::access;
@@ -32,8 +33,10 @@ use crate::pg::vector::{Form, Sought, Vector, numbers};
 
 /// The columns of the index of codes, and of that of the key.
 const USER: usize = 1;
-const NODE: usize = 2;
-const CODE: usize = 4;
+pub(super) const NODE: usize = 2;
+pub(super) const CODE: usize = 4;
+/// How many nodes are looked at between two looks for a cancel: 50 µs or so.
+const PAUSE: usize = 1024;
 /// Columns of a space's table, counted from 1.
 mod column {
     pub const TENANT: usize = 1;
@@ -60,6 +63,10 @@ impl Candidates {
     /// What an index of keys holds of the range; where it has codes, with their bounds.
     fn read(space: &Space, index: pg_sys::Oid, range: &Range<'_>, query: &Query<'_>) -> Self {
         let has_codes = index == space.codes;
+        if has_codes && let Some(found) = listed::of_user(space, range, |listed| Self::of(range.users.0, listed, query))
+        {
+            return found;
+        }
         let mut found = Self::default();
         range::each(space.table, index, range, &mut |entry| {
             let code = if has_codes { entry.bytes(CODE) } else { None };
@@ -76,6 +83,30 @@ impl Candidates {
             }
             true
         });
+        found
+    }
+
+    /// Those of a user, from memory.
+    fn of(user: &str, listed: &Listed, query: &Query<'_>) -> Self {
+        let mut found = Self {
+            users: vec![user.into()],
+            nodes: Vec::with_capacity(listed.nodes.len()),
+            places: listed.places.clone(),
+            most: Vec::with_capacity(listed.nodes.len()),
+            more: HashMap::new(),
+        };
+        for (i, &(node, first)) in listed.nodes.iter().enumerate() {
+            if i % PAUSE == 0 {
+                pgrx::check_for_interrupts!();
+            }
+            let end = listed
+                .nodes
+                .get(i + 1)
+                .map_or(listed.places.len(), |next| next.1 as usize);
+            let bounds = (first as usize..end).map(|vector| listed.bound(vector, query));
+            found.most.push(bounds.fold(f64::NEG_INFINITY, f64::max));
+            found.nodes.push((0, node, first));
+        }
         found
     }
 

@@ -33,7 +33,7 @@ INSERT INTO memory.embedding_spaces VALUES ('x', 'nodes', 3, 'l2', 'none');
 \c - postgres
 -- no members of the extension, but like every table of users' rows
 SELECT count(*) AS spaces, count(d.objid) AS members, bool_and(c.relrowsecurity AND c.relforcerowsecurity) AS secured,
-    bool_and((SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) = 5) AS audited
+    bool_and((SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgname ~ '^(audit|hold)') = 5) AS audited
 FROM memory.embedding_spaces AS s JOIN pg_class AS c ON c.oid = ('memory.' || s.relation)::regclass
 LEFT JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e';
 SELECT privilege_type FROM information_schema.role_table_grants

@@ -1,0 +1,219 @@
+//! What backends keep of users' rows in memory says what the tables say, to every snapshot: beside writers who commit, roll back,
+//! prepare, truncate and replicate; to who reads in one transaction for long, and to who has written himself.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use cluster::graph::Random;
+use cluster::postgres::Client;
+use cluster::{Cluster, SUPERUSER};
+
+const USERS: u64 = 3;
+const NODES: u64 = 40;
+const WRITERS: u64 = 3;
+const READERS: u64 = 3;
+const DURATION: Duration = Duration::from_secs(12);
+
+/// Both answers of one statement: from memory, and from the tables. A STABLE function's statements all see its caller's snapshot.
+const SET_UP: &str = "
+    INSERT INTO memory.tenants (slug) VALUES ('acme');
+    CREATE ROLE svc LOGIN;
+    SELECT memory.grant_access('svc', 'service');
+    SELECT memory.create_embedding_space('m', 4);
+    CREATE FUNCTION answers() RETURNS text[] STABLE LANGUAGE plpgsql AS $$
+    DECLARE
+        answers text[];
+        size text;
+    BEGIN
+        FOREACH size IN ARRAY ARRAY['64MB', '0'] LOOP
+            PERFORM set_config('memory.vector_cache_size', size, true);
+            answers := answers || ARRAY[(SELECT string_agg(n::text, ' ') FROM memory.nearest_nodes('[1,2,3,4]', max_results => 30) n)];
+        END LOOP;
+        RETURN answers;
+    END $$;
+";
+
+fn node(number: u64) -> String {
+    format!("00000000-0000-7000-8000-{number:012x}")
+}
+
+fn identify(client: &mut Client, random: &mut Random) {
+    let user = format!("u{}", random.below(USERS));
+    client
+        .execute(
+            "SELECT memory.set_security_context('acme', $1, service_name => 'test', is_local => false)",
+            &[&user],
+        )
+        .unwrap();
+}
+
+/// A change of what the context's user has.
+fn change(random: &mut Random) -> String {
+    let one = node(random.below(NODES));
+    let vector = format!("[{},{},1,{}]", random.below(9), random.below(9), random.below(9));
+    match random.below(5) {
+        0 => format!("DELETE FROM memory.embeddings WHERE node_id = '{one}'"),
+        1 => format!("UPDATE memory.embeddings SET embedding = '{vector}' WHERE node_id = '{one}'"),
+        _ => format!("SELECT memory.store_embedding('m', '{one}', '{vector}')"),
+    }
+}
+
+/// Writers may meet: a deadlock or a serialization failure ends a transaction like any other.
+fn run(client: &mut Client, sql: &str) -> bool {
+    let done = client.batch_execute(sql);
+    if let Err(error) = &done {
+        let code = error.code().map(|code| code.code().to_owned()).unwrap_or_default();
+        assert!(code == "40P01" || code == "40001", "{sql}: {error}");
+        client.batch_execute("ROLLBACK").unwrap();
+    }
+    done.is_ok()
+}
+
+fn write(client: &mut Client, number: u64, stop: &AtomicBool) -> u64 {
+    let mut random = Random(7 + number);
+    let mut changes = 0;
+    while !stop.load(Ordering::Relaxed) {
+        identify(client, &mut random);
+        let (one, other) = (change(&mut random), change(&mut random));
+        let done = match random.below(12) {
+            0 => run(client, &format!("BEGIN; {one}; ROLLBACK")),
+            1 => run(
+                client,
+                &format!("BEGIN; {one}; SAVEPOINT s; {other}; ROLLBACK TO s; COMMIT"),
+            ),
+            2 => run(
+                client,
+                &format!("BEGIN; SAVEPOINT s; {one}; RELEASE s; {other}; COMMIT"),
+            ),
+            3 => {
+                let prepared = run(client, &format!("BEGIN; {one}; PREPARE TRANSACTION 'w{number}'"));
+                if prepared {
+                    std::thread::sleep(Duration::from_millis(random.below(5)));
+                    let end = if random.below(2) == 0 { "COMMIT" } else { "ROLLBACK" };
+                    client.batch_execute(&format!("{end} PREPARED 'w{number}'")).unwrap();
+                }
+                prepared
+            }
+            4 => run(client, &format!("BEGIN; {one}; SELECT pg_sleep(0.02); COMMIT")),
+            _ => run(client, &one),
+        };
+        changes += u64::from(done);
+    }
+    changes
+}
+
+/// What only a superuser does: rows as logical replication writes them, users' rows given away, tables emptied and rewritten.
+fn write_as_superuser(client: &mut Client, stop: &AtomicBool) {
+    let mut random = Random(99);
+    while !stop.load(Ordering::Relaxed) {
+        let (one, user) = (node(random.below(NODES)), random.below(USERS));
+        let sql = match random.below(6) {
+            0 => format!(
+                "BEGIN; SET LOCAL session_replication_role = replica;
+                 DELETE FROM memory.embeddings WHERE node_id = '{one}' AND user_id = 'u{user}'; COMMIT"
+            ),
+            1 => format!("DELETE FROM memory.embeddings WHERE user_id = 'u{user}'"),
+            2 => "DO $$ BEGIN EXECUTE 'TRUNCATE memory.' || (SELECT relation FROM memory.embedding_spaces); END $$"
+                .to_owned(),
+            3 => "SELECT pg_sleep(0.05)".to_owned(),
+            _ => {
+                let space: String = client
+                    .query_one("SELECT relation FROM memory.embedding_spaces", &[])
+                    .unwrap()
+                    .get(0);
+                format!("VACUUM FULL memory.{space}")
+            }
+        };
+        run(client, &sql);
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+/// Asks for both answers; whether there was anything in them.
+fn compare(client: &mut Client, when: &str) -> bool {
+    let answers: Vec<Option<String>> = client.query_one("SELECT answers()", &[]).unwrap().get(0);
+    let (kept, read) = answers.split_at(answers.len() / 2);
+    assert_eq!(kept, read, "{when}: from memory, and from the tables");
+    read.iter().any(Option::is_some)
+}
+
+fn read(client: &mut Client, number: u64, stop: &AtomicBool) -> (u64, u64) {
+    let mut random = Random(1000 + number);
+    let (mut calls, mut full) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        identify(client, &mut random);
+        let way = random.below(6);
+        let (begin, when, times) = match way {
+            0 => ("BEGIN ISOLATION LEVEL REPEATABLE READ", "REPEATABLE READ", 6),
+            1 => ("BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY", "SERIALIZABLE", 2),
+            2 => ("BEGIN", "after an own change", 3),
+            3 => ("BEGIN", "in one transaction", 6),
+            _ => ("BEGIN", "alone", 1),
+        };
+        client.batch_execute(begin).unwrap();
+        for time in 0..times {
+            if way == 2 && !run(client, &format!("SAVEPOINT s{time}; {}", change(&mut random))) {
+                client.batch_execute("BEGIN").unwrap();
+            }
+            full += u64::from(compare(client, when));
+            calls += 1;
+            if way == 2 && time == 1 {
+                client.batch_execute("ROLLBACK TO s0").ok();
+            }
+        }
+        client.batch_execute("ROLLBACK").unwrap();
+    }
+    (calls, full)
+}
+
+#[test]
+fn what_is_kept_in_memory_is_what_the_tables_say() {
+    let cluster = Cluster::with("kept", true, &["max_prepared_transactions = 8"]);
+    cluster.create_database("app");
+    let mut owner = cluster.connect("app", SUPERUSER);
+    owner.batch_execute(SET_UP).unwrap();
+    for user in 0..USERS {
+        for number in 0..NODES {
+            owner
+                .execute(
+                    "INSERT INTO memory.nodes (tenant_id, user_id, node_id, content, context_type)
+                     SELECT id, $1, $2::text::uuid, '{}', 'domain_entity' FROM memory.tenants",
+                    &[&format!("u{user}"), &node(number)],
+                )
+                .unwrap();
+        }
+    }
+    let stop = &AtomicBool::new(false);
+    let (changes, calls, full) = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..READERS)
+            .map(|number| {
+                let mut client = cluster.connect("app", "svc");
+                scope.spawn(move || read(&mut client, number, stop))
+            })
+            .collect();
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|number| {
+                let mut client = cluster.connect("app", "svc");
+                scope.spawn(move || write(&mut client, number, stop))
+            })
+            .collect();
+        let mut superuser = cluster.connect("app", SUPERUSER);
+        let rare = scope.spawn(move || write_as_superuser(&mut superuser, stop));
+        let end = Instant::now() + DURATION;
+        while Instant::now() < end && !readers.iter().any(|reader| reader.is_finished()) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        stop.store(true, Ordering::Relaxed);
+        let changes: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+        rare.join().unwrap();
+        let (mut calls, mut full) = (0, 0);
+        for reader in readers {
+            let (more_calls, more_full) = reader.join().expect("a reader's answer was wrong");
+            calls += more_calls;
+            full += more_full;
+        }
+        (changes, calls, full)
+    });
+    println!("{changes} changes, {calls} pairs of answers, {full} of them not empty");
+    assert!(changes > 100 && calls > 300 && full > 100);
+}
