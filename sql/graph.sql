@@ -122,6 +122,14 @@ CREATE TRIGGER kept_validity BEFORE UPDATE ON memory.nodes FOR EACH ROW
     EXECUTE FUNCTION memory.kept_changed('relationships');
 ALTER TABLE memory.nodes ENABLE ALWAYS TRIGGER kept_validity;
 COMMENT ON TRIGGER kept_validity ON memory.nodes IS 'Keeps fresh what is kept in memory of the graph.';
+-- A node that comes has no relationships, and one that goes takes them along; but not where no foreign key is watched.
+CREATE TRIGGER kept_insert AFTER INSERT ON memory.nodes REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION memory.kept_changed('relationships');
+CREATE TRIGGER kept_delete AFTER DELETE ON memory.nodes REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION memory.kept_changed('relationships');
+ALTER TABLE memory.nodes ENABLE REPLICA TRIGGER kept_insert, ENABLE REPLICA TRIGGER kept_delete;
+COMMENT ON TRIGGER kept_insert ON memory.nodes IS 'Keeps fresh what is kept in memory of the graph, in logical replication.';
+COMMENT ON TRIGGER kept_delete ON memory.nodes IS 'Keeps fresh what is kept in memory of the graph, in logical replication.';
 SELECT memory.declare_personal('memory.nodes', '{
     "user_id": "user", "node_id": "pseudonym:node", "session_id": "pseudonym:session", "entity_id": "pseudonym:entity",
     "entity_type": "pseudonym:entity_type", "entity_system": "pseudonym:entity_system", "context_type": "word:context_types",
@@ -422,7 +430,7 @@ CREATE FUNCTION memory.traverse(
     OUT node_id uuid, OUT depth integer, OUT parent_id uuid, OUT relationship_type text, OUT path uuid[]
 ) RETURNS SETOF record
 LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000
-AS 'MODULE_PATHNAME', 'traverse_wrapper';
+AS 'MODULE_PATHNAME', 'traverse';
 COMMENT ON FUNCTION memory.traverse(uuid[], integer, text, text[], real, timestamptz, integer, boolean, text, text) IS
     'The nodes that can be reached from start_nodes along relationships of at least min_strength, of these types (NULL: all), '
     'valid at as_of (NULL: now), in max_depth steps at most: each once, at its least depth, by depth and node_id. A start node '

@@ -114,6 +114,14 @@ pub fn trust_request_claims_from() -> Option<String> {
 /// 64 MB hold the codes of 160,000 embeddings of 384 dimensions, as work_mem is held: by each backend that needs them.
 pub static VECTOR_CACHE_SIZE_KB: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
 
+/// 64 MB hold a graph of a million relationships twice over, by each backend that walks through it.
+pub static GRAPH_CACHE_SIZE_KB: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
+
+/// How much a backend may keep of graphs, in bytes.
+pub fn graph_cache_size() -> usize {
+    GRAPH_CACHE_SIZE_KB.get() as usize * 1024
+}
+
 /// How much a backend may keep of embeddings, in bytes.
 pub fn vector_cache_size() -> usize {
     VECTOR_CACHE_SIZE_KB.get() as usize * 1024
@@ -205,16 +213,29 @@ pub fn define(context: pg::guc::Watch, is_uuid: fn(&str) -> bool) {
 
 /// What a backend may keep in memory: as with work_mem, it is a session's own to say.
 fn define_kept() {
-    GucRegistry::define_int_guc(
-        c"memory.vector_cache_size",
-        c"How much memory each backend may use to keep the embeddings that it searches; 0 keeps none.",
-        c"What is kept is as fresh as the tables.",
-        &VECTOR_CACHE_SIZE_KB,
-        0,
-        i32::MAX,
-        GucContext::Userset,
-        GucFlags::UNIT_KB,
-    );
+    for (name, about, setting) in [
+        (
+            c"memory.graph_cache_size",
+            c"How much memory each backend may use to keep the graphs that it walks through; 0 keeps none.",
+            &GRAPH_CACHE_SIZE_KB,
+        ),
+        (
+            c"memory.vector_cache_size",
+            c"How much memory each backend may use to keep the embeddings that it searches; 0 keeps none.",
+            &VECTOR_CACHE_SIZE_KB,
+        ),
+    ] {
+        GucRegistry::define_int_guc(
+            name,
+            about,
+            c"What is kept is as fresh as the tables.",
+            setting,
+            0,
+            i32::MAX,
+            GucContext::Userset,
+            GucFlags::UNIT_KB,
+        );
+    }
 }
 
 /// Where the master key is: not to be read by who may not know, and the same for every session, so that none wraps by another key.

@@ -5,10 +5,12 @@
 //! of relationships first locks the nodes that they join (FOR KEY SHARE), in the same order, then the relationships in the order of
 //! (user, from, to, type). So no two batches deadlock.
 
+mod adjacency;
 mod content;
 mod draw;
 mod explore;
 mod ground;
+mod memory;
 mod merge;
 mod node;
 mod path;

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use super::draw::{self, Arrow, Drawing, Drawn};
 use super::explore::{self, MOST_EDGES};
 use super::ground::{Node, TooMany};
+use super::memory::Source;
 use super::path::{self, Step};
 use super::rank::{self, NoEnd, Subgraph};
 use super::tables::{Tables, node, uuid};
@@ -58,7 +59,8 @@ fn shortest_path(
         tables.least_strength = f32::from_bits(1);
     }
     let mut best: Option<Vec<Step>> = None;
-    for (mut graph, _) in tables.graphs(&[from]) {
+    for (graph, _) in tables.graphs(&[from]) {
+        let mut graph = Source::new(graph);
         let path = path::shortest(&mut graph, from, to, depth, weighted).map_err(|TooMany| {
             Error::bound_passed(
                 format!("the search reads more than {MOST_EDGES} relationships"),
@@ -111,7 +113,8 @@ fn rank_related(
     let depth = check_depth(max_depth)?;
     let tables = Tables::new(&subject, Direction::parse(direction)?, None);
     let mut whole = Subgraph::default();
-    for (mut graph, seeds) in tables.graphs(&seeds) {
+    for (graph, seeds) in tables.graphs(&seeds) {
+        let mut graph = Source::new(graph);
         let left = (MOST_RANKED - whole.nodes.len(), MOST_EDGES - whole.links.len());
         let part = explore::around(&mut graph, &seeds, depth, left.0, left.1).map_err(|TooMany| {
             Error::bound_passed(

@@ -1,12 +1,14 @@
 //! The tables as a graph: each level of a walk is one statement or two.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys;
 
 use super::Direction;
-use super::ground::{Edge, Graph, Node, Way};
+use super::adjacency::{self, Along, Sieve};
+use super::ground::{Edge, Graph, Kinds, Mixed, Node, Way};
+use super::memory::Lifetime;
 use crate::context::Subject;
 use crate::pg::array;
 use crate::pg::rows::Query;
@@ -69,6 +71,29 @@ thread_local! {
     static SEEN: Query = const { nodes!("n.node_id") };
     static OWNERS: Query = const { nodes!("n.node_id, n.user_id") };
     static SHOWN: Query = const { nodes!("n.node_id, n.context_type, n.summary, n.entity_id") };
+}
+
+/// All of one user's.
+macro_rules! all {
+    ($columns:literal, $table:literal) => {
+        Query::new(
+            concat!(
+                "SELECT ",
+                $columns,
+                " FROM memory.",
+                $table,
+                " AS t WHERE t.tenant_id = $1 AND t.user_id = $2 LIMIT $3"
+            ),
+            &[pg_sys::UUIDOID, pg_sys::TEXTOID, pg_sys::INT8OID],
+        )
+    };
+}
+
+thread_local! {
+    static ALL_NODES: Query = const { all!("t.node_id, t.valid_from, t.valid_to, t.expires_at", "nodes") };
+    static ALL_EDGES: Query = const {
+        all!("t.from_node_id, t.to_node_id, t.relationship_type, t.strength, t.valid_from, t.valid_to", "relationships")
+    };
 }
 
 /// The tables as one call sees them: one user's relationships. A call about a whole tenant walks through its users' graphs one by one: a
@@ -143,6 +168,82 @@ impl Tables {
         });
     }
 
+    /// Whose they are, if they are one user's.
+    pub fn owner(&self) -> Option<([u8; 16], &str)> {
+        (self.users.0 == self.users.1).then(|| (*self.tenant.as_bytes(), self.users.0.as_str()))
+    }
+
+    /// What a graph in memory with these types is walked along.
+    pub fn along(&self, kinds: &[String]) -> Along {
+        let takes = |asked: &Vec<String>| kinds.iter().map(|kind| asked.contains(kind)).collect();
+        Along {
+            direction: self.direction,
+            kinds: self.kinds.as_ref().map(takes),
+            least_strength: self.least_strength,
+        }
+    }
+
+    /// All nodes of the user whose the tables are, whenever they are seen, in the order of their ids; None of more than `most`.
+    pub fn all_nodes(&self, most: u64) -> Option<Vec<Lifetime>> {
+        let mut nodes = Vec::new();
+        ALL_NODES.with(|query| {
+            query.each(&self.all(most), &mut |row| {
+                let ends = [row.optional_bigint(2), row.optional_bigint(3)];
+                nodes.push(Lifetime {
+                    id: row.uuid(0),
+                    from: row.bigint(1),
+                    to: ends.into_iter().flatten().min(),
+                });
+            });
+        });
+        nodes.sort_unstable_by_key(|node| node.id);
+        (nodes.len() as u64 <= most).then_some(nodes)
+    }
+
+    /// The types (ascending) and edges that are seen, between these nodes by their places; None of more than `most`.
+    pub fn all_edges(
+        &self,
+        most: u64,
+        nodes: &[Lifetime],
+        sieve: &mut Sieve,
+    ) -> Option<(Vec<String>, Vec<adjacency::Edge>)> {
+        let numbers: HashMap<Node, u32, Mixed> = (0..).zip(nodes).map(|(number, node)| (node.id, number)).collect();
+        let (mut kinds, mut edges, mut read) = (Kinds::default(), Vec::new(), 0);
+        ALL_EDGES.with(|query| {
+            query.each(&self.all(most), &mut |row| {
+                read += 1;
+                let ends = (numbers.get(&row.uuid(0)), numbers.get(&row.uuid(1)));
+                // Without one of its nodes it leads nowhere.
+                if let ((Some(&from), Some(&to)), true) = (ends, sieve.sees(row.bigint(4), row.optional_bigint(5))) {
+                    edges.push(adjacency::Edge {
+                        from,
+                        to,
+                        kind: kinds.number(row.text(2)) as u16,
+                        strength: row.real(3),
+                    });
+                }
+            });
+        });
+        if read > most || kinds.names.len() > usize::from(u16::MAX) {
+            return None;
+        }
+        let mut order: Vec<usize> = (0..kinds.names.len()).collect();
+        order.sort_unstable_by(|a, b| kinds.names[*a].cmp(&kinds.names[*b]));
+        let mut places = vec![0; order.len()];
+        for (place, kind) in order.iter().enumerate() {
+            places[*kind] = place as u16;
+        }
+        for edge in &mut edges {
+            edge.kind = places[usize::from(edge.kind)];
+        }
+        Some((order.into_iter().map(|kind| kinds.names[kind].clone()).collect(), edges))
+    }
+
+    fn all(&self, most: u64) -> [DatumWithOid<'static>; 3] {
+        let limit = i64::try_from(most).map_or(i64::MAX, |most| most.saturating_add(1));
+        [self.tenant.into(), self.users.0.clone().into(), limit.into()]
+    }
+
     fn who(&self, nodes: &[Node]) -> [DatumWithOid<'static>; 5] {
         [
             self.tenant.into(),
@@ -153,7 +254,7 @@ impl Tables {
         ]
     }
 
-    fn along(&self, query: &Query, parents: &[Node], with_itself: bool, visit: &mut dyn FnMut(Edge<'_>)) {
+    fn read(&self, query: &Query, parents: &[Node], with_itself: bool, visit: &mut dyn FnMut(Edge<'_>)) {
         let [tenant, low, high, nodes, as_of] = self.who(parents);
         let arguments = [
             tenant,
@@ -185,12 +286,12 @@ impl Graph for Tables {
             Way::Against => self.direction.turned(),
         };
         if direction != Direction::In {
-            OUT.with(|query| self.along(query, parents, true, visit));
+            OUT.with(|query| self.read(query, parents, true, visit));
         }
         if direction != Direction::Out {
             // In both directions a relationship of a node with itself was found above already.
             let with_itself = direction == Direction::In;
-            IN.with(|query| self.along(query, parents, with_itself, visit));
+            IN.with(|query| self.read(query, parents, with_itself, visit));
         }
     }
 

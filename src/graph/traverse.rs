@@ -1,54 +1,37 @@
 //! Traversal, as SQL calls it.
 
-use pgrx::datum::{TimestampWithTimeZone, Uuid};
-use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::prelude::*;
-
 use super::ground::{Node, TooMany};
+use super::memory::Source;
 use super::question::nodes;
-use super::tables::{Tables, uuid};
-use super::walk::{self, Walk};
+use super::tables::Tables;
+use super::walk::Walk;
 use super::{Direction, check_depth, check_words};
 use crate::access;
 use crate::check;
 use crate::context::{self, Reach};
 use crate::error::{Error, Result};
+use crate::pg::call::{Call, StaticText};
+use crate::pg::rows_out::{Rows, UuidArray, Value};
+use crate::raw_function;
 use crate::vocabulary::Vocabulary;
 
-#[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments, clippy::type_complexity)]
-fn traverse(
-    start_nodes: Option<Vec<Option<Uuid>>>,
-    max_depth: Option<i32>,
-    direction: Option<&str>,
-    relationship_types: Option<Vec<Option<String>>>,
-    min_strength: Option<f32>,
-    as_of: Option<TimestampWithTimeZone>,
-    max_nodes: Option<i32>,
-    paths: Option<bool>,
-    tenant: Option<&str>,
-    user_id: Option<&str>,
-) -> std::result::Result<
-    TableIterator<
-        'static,
-        (
-            name!(node_id, Uuid),
-            name!(depth, i32),
-            name!(parent_id, Option<Uuid>),
-            name!(relationship_type, Option<String>),
-            name!(path, Option<Vec<Uuid>>),
-        ),
-    >,
-    ErrorReport,
-> {
-    let subject = context::subject(tenant, user_id, Reach::Tenant)?;
-    let start = nodes("start_nodes", start_nodes)?;
-    let depth = check_depth(max_depth)?;
-    let most = check::positive("max_nodes", max_nodes)?;
-    let paths = check::needed("paths", paths)?;
-    let mut tables = Tables::new(&subject, Direction::parse(direction)?, as_of);
-    tables.kinds = check_words(Vocabulary::Relationship, "relationship_types", relationship_types)?;
-    tables.least_strength = least_strength(min_strength)?;
+/// How many rows are given between two looks for a cancel.
+const PAUSE: usize = 4096;
+
+raw_function!(traverse, pg_finfo_traverse, |call| match answer(call) {
+    Ok(()) => call.null(),
+    Err(error) => error.raise(),
+});
+
+fn answer(call: Call) -> Result<()> {
+    let subject = context::subject(call.str(8), call.str(9), Reach::Tenant)?;
+    let start = nodes("start_nodes", call.argument(0))?;
+    let depth = check_depth(call.argument(1))?;
+    let most = check::positive("max_nodes", call.argument(6))?;
+    let paths = check::needed("paths", call.argument(7))?;
+    let mut tables = Tables::new(&subject, Direction::parse(call.str(2))?, call.argument(5));
+    tables.kinds = check_words(Vocabulary::Relationship, "relationship_types", call.argument(3))?;
+    tables.least_strength = least_strength(call.argument(4))?;
     let walks = walks(&tables, &start, depth, most as usize).map_err(|TooMany| {
         Error::bound_passed(
             format!("the traversal reaches more than {most} nodes"),
@@ -60,23 +43,43 @@ fn traverse(
         &subject,
         Some(walks.iter().map(|walk| walk.reached.len()).sum()),
     );
-    let rows = order(&walks).into_iter().map(move |(walk, i)| {
-        let walk = &walks[walk];
-        let reached = walk.reached[i];
-        let parent = reached.from.map(|(parent, _)| uuid(walk.reached[parent as usize].node));
-        let kind = reached.from.map(|(_, kind)| walk.kinds[kind as usize].clone());
-        let path = paths.then(|| walk.path(i).into_iter().map(uuid).collect());
-        (uuid(reached.node), reached.depth as i32, parent, kind, path)
-    });
-    Ok(TableIterator::new(rows))
+    let kinds: Vec<Vec<StaticText>> = walks
+        .iter()
+        .map(|walk| walk.kinds.iter().map(|kind| StaticText::new(kind)).collect())
+        .collect();
+    let mut rows = Rows::begin(call);
+    let mut path = UuidArray::default();
+    for (i, (of, place)) in order(&walks).into_iter().enumerate() {
+        if i % PAUSE == 0 {
+            pgrx::check_for_interrupts!();
+        }
+        let walk = &walks[of];
+        let reached = walk.reached[place];
+        let parent = reached
+            .from
+            .map(|(parent, _)| walk.reached[parent as usize].node.to_be_bytes());
+        if paths {
+            path.fill(walk.path(place).into_iter());
+        }
+        rows.put([
+            Value::Uuid(&reached.node.to_be_bytes()),
+            Value::Integer(reached.depth as i32),
+            parent.as_ref().map_or(Value::Null, Value::Uuid),
+            reached
+                .from
+                .map_or(Value::Null, |(_, kind)| Value::Text(&kinds[of][kind as usize])),
+            if paths { Value::Uuids(&path) } else { Value::Null },
+        ]);
+    }
+    Ok(())
 }
 
 /// A walk through each user's graph that has some of the start nodes; `most` nodes in all.
 fn walks(tables: &Tables, start: &[Node], depth: u32, most: usize) -> std::result::Result<Vec<Walk>, TooMany> {
     let mut left = most;
     let mut walks = Vec::new();
-    for (mut graph, start) in tables.graphs(start) {
-        let walk = walk::walk(&mut graph, &start, depth, left)?;
+    for (graph, start) in tables.graphs(start) {
+        let walk = Source::new(graph).walk(&start, depth, left)?;
         left -= walk.reached.len();
         walks.push(walk);
     }

@@ -9,7 +9,7 @@
 //! It is kept by table, tenant and user, all three from the caller's checked context: who may not read a user's rows cannot name
 //! him here.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -18,14 +18,16 @@ use pgrx::pg_sys;
 use super::generation::{self, Stamp, Topic};
 use super::trigger::{Operation, Trigger};
 use super::xact::{self, Snapshot};
-use super::{catalog, shmem};
+use super::{catalog, role, shmem};
 use crate::raw_function;
 
+/// Whose rows, read by which role: another might see others.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Owner {
     relation: pg_sys::Oid,
     tenant: [u8; 16],
     user: Box<str>,
+    role: pg_sys::Oid,
 }
 
 /// The database's state that something was read in.
@@ -37,16 +39,28 @@ struct State {
 
 struct Entry<T> {
     state: State,
-    value: Rc<T>,
+    value: Option<Rc<T>>,
     bytes: usize,
     used: u64,
+    work: u64,
 }
 
 /// Kept things of one kind, the least recently used of which go first.
 pub struct Kept<T> {
     entries: RefCell<HashMap<Owner, Entry<T>>>,
-    clock: std::cell::Cell<u64>,
+    clock: Cell<u64>,
 }
+
+/// Where a user's rows may be kept, in the state that the statement's snapshot sees.
+pub struct Place<'a, T> {
+    kept: &'a Kept<T>,
+    owner: Owner,
+    state: State,
+    most_bytes: usize,
+}
+
+/// What an entry takes beside its value.
+const ENTRY: usize = 256;
 
 /// The rows of a user in a table as a topic of `generation`.
 pub fn topic(relation: pg_sys::Oid, tenant: &[u8; 16], user: &str) -> Topic {
@@ -77,61 +91,101 @@ impl<T> Default for Kept<T> {
     fn default() -> Self {
         Self {
             entries: RefCell::default(),
-            clock: std::cell::Cell::new(0),
+            clock: Cell::new(0),
         }
     }
 }
 
 impl<T> Kept<T> {
-    /// The user's rows of some tables, all of whose changes the first is told of (`kept_changed`), as the statement's snapshot sees them, in
-    /// memory: kept, by the last of the tables, or made by `build` (which reads by the statement's snapshot, and says how many bytes it takes) and kept if there is room. None, and
-    /// nothing built, where it may not be kept. The caller holds locks on the tables.
-    pub fn get(
+    /// The place of a user's rows of some tables, all of whose changes the first is told of (`kept_changed`); by the last of them. None
+    /// where nothing may be kept, or read from here. The caller holds locks on the tables, and the current role may read them.
+    pub fn place(
         &self,
         relations: &[pg_sys::Oid],
         tenant: [u8; 16],
         user: &str,
         most_bytes: usize,
-        build: impl FnOnce() -> (T, usize),
-    ) -> Option<Rc<T>> {
+    ) -> Option<Place<'_, T>> {
         if most_bytes == 0 {
             return None;
         }
-        let state = now(relations, &topic(relations[0], &tenant, user))?;
+        let state = now(relations, &topic(*relations.first()?, &tenant, user))?;
         let owner = Owner {
-            relation: relations[relations.len() - 1],
+            relation: *relations.last()?,
             tenant,
             user: user.into(),
+            role: role::current(),
         };
-        self.clock.set(self.clock.get() + 1);
-        if let Some(entry) = self.entries.borrow_mut().get_mut(&owner)
-            && entry.state == state
-        {
-            entry.used = self.clock.get();
-            return Some(Rc::clone(&entry.value));
-        }
-        let (value, bytes) = build();
+        Some(Place {
+            kept: self,
+            owner,
+            state,
+            most_bytes,
+        })
+    }
+}
+
+impl<T> Place<'_, T> {
+    /// What is kept there.
+    pub fn get(&self) -> Option<Rc<T>> {
+        self.with_entry(|entry| entry.value.clone()).flatten()
+    }
+
+    /// Keeps what was made of the rows as the statement's snapshot sees them, if there is room.
+    pub fn put(&self, value: T, bytes: usize) -> Rc<T> {
         let value = Rc::new(value);
-        let mut entries = self.entries.borrow_mut();
-        entries.remove(&owner);
-        if bytes <= most_bytes {
-            let mut total: usize = bytes + entries.values().map(|entry| entry.bytes).sum::<usize>();
-            while total > most_bytes {
-                let oldest = entries.iter().min_by_key(|(_, entry)| entry.used);
-                let Some(owner) = oldest.map(|(owner, _)| owner.clone()) else {
-                    break;
-                };
-                total -= entries.remove(&owner).map_or(0, |entry| entry.bytes);
-            }
-            let entry = Entry {
-                state,
-                value: Rc::clone(&value),
-                bytes,
-                used: self.clock.get(),
-            };
-            entries.insert(owner, entry);
+        if ENTRY + bytes <= self.most_bytes {
+            self.insert(Some(Rc::clone(&value)), bytes, 0);
         }
-        Some(value)
+        value
+    }
+
+    /// Adds to the work that was done without anything being kept here, in this state; gives the sum.
+    pub fn add_work(&self, work: u64) -> u64 {
+        let sum = self.with_entry(|entry| {
+            entry.work += work;
+            entry.work
+        });
+        sum.unwrap_or_else(|| {
+            self.insert(None, 0, work);
+            work
+        })
+    }
+
+    fn with_entry<R>(&self, work: impl FnOnce(&mut Entry<T>) -> R) -> Option<R> {
+        let mut entries = self.kept.entries.borrow_mut();
+        let entry = entries.get_mut(&self.owner).filter(|entry| entry.state == self.state)?;
+        entry.used = self.kept.tick();
+        Some(work(entry))
+    }
+
+    fn insert(&self, value: Option<Rc<T>>, bytes: usize, work: u64) {
+        let mut entries = self.kept.entries.borrow_mut();
+        entries.remove(&self.owner);
+        let bytes = ENTRY + bytes;
+        let mut total = bytes + entries.values().map(|entry| entry.bytes).sum::<usize>();
+        while total > self.most_bytes {
+            let oldest = entries.iter().min_by_key(|(_, entry)| entry.used);
+            let Some(owner) = oldest.map(|(owner, _)| owner.clone()) else {
+                break;
+            };
+            total -= entries.remove(&owner).map_or(0, |entry| entry.bytes);
+        }
+        let entry = Entry {
+            state: self.state,
+            value,
+            bytes,
+            used: self.kept.tick(),
+            work,
+        };
+        entries.insert(self.owner.clone(), entry);
+    }
+}
+
+impl<T> Kept<T> {
+    fn tick(&self) -> u64 {
+        self.clock.set(self.clock.get() + 1);
+        self.clock.get()
     }
 }
 

@@ -47,6 +47,11 @@ impl Row<'_> {
         self.values[column].value() as i64
     }
 
+    /// The same of one that may be.
+    pub fn optional_bigint(&self, column: usize) -> Option<i64> {
+        (!self.nulls[column]).then(|| self.bigint(column))
+    }
+
     /// A column that is a real and not NULL.
     pub fn real(&self, column: usize) -> f32 {
         assert!(!self.nulls[column]);

@@ -1,12 +1,12 @@
-//! A set-returning function that answers with the rows of a statement: they go from the executor into the answer, past Rust,
-//! and to disk where they pass work_mem.
+//! Set-returning functions that answer with many rows: those of a statement, which go from the executor into the answer, past Rust; or
+//! rows that are put one by one. They go to disk where they pass work_mem.
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::ffi::CString;
 
-use super::call::Call;
+use super::call::{Call, StaticText};
 use super::rows::{self, Query};
 use super::spi::PinnedPath;
 
@@ -84,6 +84,89 @@ fn run(
         });
     }
     call.null()
+}
+
+/// A value of a row that is put.
+#[derive(Clone, Copy)]
+pub enum Value<'a> {
+    Null,
+    Integer(i32),
+    Uuid(&'a [u8; 16]),
+    Text(&'a StaticText),
+    Uuids(&'a UuidArray),
+}
+
+/// A uuid[] that is filled again and again: a varlena with its header, aligned.
+#[derive(Default)]
+pub struct UuidArray(Vec<u64>);
+
+impl UuidArray {
+    /// Takes the place of what is in it; not empty.
+    pub fn fill(&mut self, ids: impl ExactSizeIterator<Item = u128>) {
+        // ArrayType, of one dimension: total length, number of dimensions, no NULLs, element type, length, lower bound.
+        const HEAD: usize = 24;
+        let length = ids.len();
+        let bytes = HEAD + 16 * length;
+        self.0.clear();
+        let size = if cfg!(target_endian = "little") {
+            (bytes as u32) << 2
+        } else {
+            bytes as u32
+        };
+        let pair = |a: u32, b: u32| {
+            let mut word = [0; 8];
+            word[..4].copy_from_slice(&a.to_ne_bytes());
+            word[4..].copy_from_slice(&b.to_ne_bytes());
+            u64::from_ne_bytes(word)
+        };
+        self.0.push(pair(size, 1));
+        self.0.push(pair(0, u32::from(pg_sys::UUIDOID)));
+        self.0.push(pair(length as u32, 1));
+        for id in ids {
+            self.0.push(((id >> 64) as u64).to_be());
+            self.0.push((id as u64).to_be());
+        }
+    }
+}
+
+/// The answer of a call, row by row.
+pub struct Rows {
+    rows: *mut pg_sys::Tuplestorestate,
+    descriptor: pg_sys::TupleDesc,
+}
+
+impl Rows {
+    /// Begins the answer of a function that is declared to return rows.
+    pub fn begin(call: Call) -> Self {
+        // SAFETY: as in `run`.
+        unsafe {
+            let info = call.info();
+            pg_sys::InitMaterializedSRF(info, 0);
+            let result = (*info).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            Self {
+                rows: (*result).setResult,
+                descriptor: (*result).setDesc,
+            }
+        }
+    }
+
+    /// Adds a row, whose values have the declared types; they are copied.
+    pub fn put<const N: usize>(&mut self, values: [Value<'_>; N]) {
+        let datum = |value: &Value<'_>| match value {
+            Value::Null => pg_sys::Datum::null(),
+            Value::Integer(number) => pg_sys::Datum::from(*number),
+            Value::Uuid(id) => pg_sys::Datum::from(id.as_ptr()),
+            Value::Text(text) => text.datum(),
+            Value::Uuids(ids) => pg_sys::Datum::from(ids.0.as_ptr()),
+        };
+        let mut datums = values.each_ref().map(datum);
+        let mut nulls = values.map(|value| matches!(value, Value::Null));
+        // SAFETY: an open tuplestore of this descriptor, which has as many columns; what the datums point to outlives the call.
+        unsafe {
+            assert!((*self.descriptor).natts as usize == N, "as many values as columns");
+            pg_sys::tuplestore_putvalues(self.rows, self.descriptor, datums.as_mut_ptr(), nulls.as_mut_ptr());
+        }
+    }
 }
 
 #[pg_guard]

@@ -75,13 +75,12 @@ pub fn of_user<R>(space: &Space, range: &Range<'_>, work: impl FnOnce(&Listed) -
     }
     let most = config::vector_cache_size();
     let listed = KEPT.with(|kept| {
-        kept.get(&[space.common, space.table], range.tenant, user, most, || {
+        let place = kept.place(&[space.common, space.table], range.tenant, user, most)?;
+        Some(place.get().unwrap_or_else(|| {
             let listed = Listed::read(space, range, most);
-            let bytes = listed
-                .as_ref()
-                .map_or(0, |listed| listed.places.len() * Listed::size(space.dimensions));
-            (listed, bytes)
-        })
+            let vectors = listed.as_ref().map_or(0, |listed| listed.places.len());
+            place.put(listed, vectors * Listed::size(space.dimensions))
+        }))
     })?;
     (*listed).as_ref().map(work)
 }
