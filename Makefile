@@ -11,6 +11,7 @@ MAKEFLAGS += --no-print-directory
 
 help:     ## this list
 	@sed -n 's/^\([a-z]*\): *[a-z ]*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
+	@echo "JOB=name,name make bench runs those sections alone; QUICK=1 one round over small data."
 	@echo "PG_CONFIG=/path/to/pg_config chooses another PostgreSQL, 15 to 18."
 
 setup:    ## install what is missing: compiler, libclang, PostgreSQL, pgvector, cargo-pgrx
@@ -35,7 +36,7 @@ psql:     ## a shell on the demo's database
 	@scripts/psql
 
 bench: build ## measure against the rivals: one table of ratios, and target/bench.json
-	@cargo run --quiet --release --package bench
+	@JOB='$(JOB)' QUICK='$(QUICK)' cargo run --quiet --release --package bench
 
 clean:    ## stop the private servers and remove all that was built
 	@scripts/clean

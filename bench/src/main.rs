@@ -1,48 +1,84 @@
 //! `make bench`: every comparison in one run, interleaved, medians, one table of ratios and target/bench.json.
-//! Only the ratios count: times move with the machine. Names of sections as arguments run those alone.
+//! Only the ratios count: times move with the machine. `JOB=resolver,vector` runs those sections alone; `QUICK=1` runs one round over
+//! smaller data, to see that all is well.
 
+mod machine;
 mod measure;
 mod resolver;
 mod retrieval;
 mod vector;
 
 use cluster::Cluster;
-use measure::Report;
+use measure::{Job, Report, quick};
 use retrieval::Retrieval;
+use serde_json::json;
+
+/// What a section is: it loads its data into a database of its own and gives its comparisons.
+type Section = for<'a> fn(&'a Cluster) -> Vec<Job<'a>>;
+
+/// In the order in which they run. One more is a file beside this one and a line here.
+const SECTIONS: &[(&str, Section)] = &[("resolver", resolver::jobs), ("vector", vector::jobs)];
+
+/// Over data that is not ours to carry, so it comes apart from the others.
+const RETRIEVAL: &str = "retrieval";
+
+/// The server's, beyond the defaults: said in the report.
+const SETTINGS: &[&str] = &[
+    "shared_buffers = '2GB'",
+    "synchronous_commit = off",
+    "autovacuum = off",
+    "jit = off",
+    "max_parallel_workers_per_gather = 0",
+    "max_wal_size = '16GB'",
+    "checkpoint_timeout = '1h'",
+    // Room for both identifiers of every tenant: what is measured is a hit.
+    "memory.tenant_cache_size = 65536",
+];
 
 fn main() -> std::io::Result<()> {
-    // Room for both identifiers of every tenant: what is measured is a hit.
-    let cluster = Cluster::with(
-        "bench",
-        true,
-        &["shared_buffers = '2GB'", "memory.tenant_cache_size = 65536"],
-    );
-    let asked: Vec<String> = std::env::args().skip(1).collect();
+    let asked = asked();
     let wants = |section: &str| asked.is_empty() || asked.iter().any(|asked| asked == section);
+    let cluster = Cluster::with("bench", true, SETTINGS);
+    let mut report = Report::new(if quick() { 1 } else { 3 });
+    for (_, jobs) in SECTIONS.iter().filter(|(name, _)| wants(name)) {
+        report.run(jobs(&cluster));
+    }
     let dialogues = std::env::var_os("MEMORY_BENCH_DIALOG")
-        .filter(|_| wants("retrieval"))
+        .filter(|_| wants(RETRIEVAL))
         .map(|folder| Retrieval::load(&cluster, folder.as_ref()));
-    let mut jobs = Vec::new();
-    if wants("resolver") {
-        jobs.extend(resolver::jobs(&cluster));
+    report.run(dialogues.iter().flat_map(Retrieval::jobs).collect());
+    if dialogues.is_none() && wants(RETRIEVAL) {
+        measure::left_out(
+            "retrieval over dialogues",
+            "MEMORY_BENCH_DIALOG=<folder with turns.csv.gz and questions.csv.gz>",
+        );
     }
-    if wants("vector") {
-        jobs.extend(vector::jobs(&cluster));
-    }
-    jobs.extend(dialogues.iter().flat_map(Retrieval::jobs));
-    let report = Report::run(jobs, 3);
-    print!("{report}");
+    let machine = machine::describe(&cluster);
+    println!("{}\n\n{report}", machine::line(&machine));
     let mut json = report.json();
-    match &dialogues {
-        Some(dialogues) => {
-            let recall = dialogues.recall();
-            print!("\n{}", retrieval::table(&recall));
-            json["retrieval"] = retrieval::json(&recall);
-        }
-        None if wants("retrieval") => {
-            println!("\nLeft out: retrieval over dialogues; MEMORY_BENCH_DIALOG names no folder with the data.");
-        }
-        None => {}
+    json["machine"] = machine;
+    json["settings"] = json!(SETTINGS);
+    json["quick"] = json!(quick());
+    if let Some(dialogues) = &dialogues {
+        let recall = dialogues.recall();
+        print!("\n{}", retrieval::table(&recall));
+        json["retrieval"] = retrieval::json(&recall);
     }
     std::fs::write(cluster::root().join("target/bench.json"), format!("{json:#}\n"))
+}
+
+/// The sections asked for, as arguments or by JOB; none means all.
+fn asked() -> Vec<String> {
+    let job = std::env::var("JOB").unwrap_or_default();
+    let asked: Vec<String> = std::env::args()
+        .skip(1)
+        .chain(job.split(',').map(|name| name.trim().to_owned()))
+        .filter(|name| !name.is_empty())
+        .collect();
+    let known: Vec<&str> = SECTIONS.iter().map(|(name, _)| *name).chain([RETRIEVAL]).collect();
+    if let Some(unknown) = asked.iter().find(|name| !known.contains(&name.as_str())) {
+        eprintln!("no section {unknown}; there are: {}", known.join(" "));
+        std::process::exit(2);
+    }
+    asked
 }

@@ -2,6 +2,25 @@
 
 use serde_json::{Value, json};
 use std::fmt;
+use std::sync::Mutex;
+
+/// Whether one round over smaller data will do: QUICK=1.
+pub fn quick() -> bool {
+    std::env::var("QUICK").is_ok_and(|quick| !matches!(quick.as_str(), "" | "0"))
+}
+
+/// `full`, or `small` in a quick run.
+pub fn sized<T>(full: T, small: T) -> T {
+    if quick() { small } else { full }
+}
+
+/// What is not compared, and how to have it.
+static LEFT_OUT: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+/// Notes a rival that is not installed, and what installs it. It stands below the table.
+pub fn left_out(rival: &str, how: &str) {
+    LEFT_OUT.lock().unwrap().push((rival.to_owned(), how.to_owned()));
+}
 
 /// One side of a comparison: does its work once and gives the time per unit of it, in the job's unit.
 pub type Side<'a> = Box<dyn FnMut() -> f64 + 'a>;
@@ -42,10 +61,17 @@ pub struct Report {
 }
 
 impl Report {
-    /// Runs every job in `rounds` rounds (at least three). Within a round both sides of each job run next to each
+    pub fn new(rounds: usize) -> Self {
+        Report {
+            rounds,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Runs a section's jobs, in rounds. Within a round both sides of each job run next to each
     /// other, in turns first, so that a machine that slows down slows both.
-    pub fn run(mut jobs: Vec<Job>, rounds: usize) -> Self {
-        let rounds = rounds.max(3);
+    pub fn run(&mut self, mut jobs: Vec<Job>) {
+        let rounds = self.rounds;
         let mut times = vec![(Vec::new(), Vec::new()); jobs.len()];
         for round in 0..rounds {
             for (job, (ours, rival)) in jobs.iter_mut().zip(&mut times) {
@@ -66,10 +92,7 @@ impl Report {
             rival: median(rival),
             goal: job.goal,
         });
-        Report {
-            rounds,
-            rows: rows.collect(),
-        }
+        self.rows.extend(rows);
     }
 
     pub fn json(&self) -> Value {
@@ -77,7 +100,12 @@ impl Report {
             json!({ "job": row.name, "unit": row.unit, "ours": row.ours, "rival": row.rival,
                     "ratio": row.ratio(), "goal": row.goal, "met": row.met() })
         };
-        json!({ "rounds": self.rounds, "rows": self.rows.iter().map(row).collect::<Vec<_>>() })
+        let left_out = LEFT_OUT.lock().unwrap();
+        let left_out = left_out
+            .iter()
+            .map(|(rival, how)| json!({ "rival": rival, "how": how }));
+        json!({ "rounds": self.rounds, "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
+                "left_out": left_out.collect::<Vec<_>>() })
     }
 }
 
@@ -104,6 +132,17 @@ impl fmt::Display for Report {
                 .map(|(cell, &width)| format!("{cell:<width$}"))
                 .collect();
             writeln!(f, "{}", cells.join(" | ").trim_end())?;
+        }
+        let missed = self.rows.iter().filter(|row| row.met() == Some(false)).count();
+        let goals = self.rows.iter().filter(|row| row.goal.is_some()).count();
+        writeln!(
+            f,
+            "\n{} of {goals} goals met; medians of {} rounds; ratio: rival / ours",
+            goals - missed,
+            self.rounds
+        )?;
+        for (rival, how) in LEFT_OUT.lock().unwrap().iter() {
+            writeln!(f, "Left out: {rival}. To have it: {how}")?;
         }
         Ok(())
     }
@@ -133,7 +172,9 @@ mod tests {
             rival: Box::new(move || slow.next().unwrap()),
             goal: Some(3.0),
         };
-        let row = &Report::run(vec![job], 0).rows[0];
+        let mut report = Report::new(3);
+        report.run(vec![job]);
+        let row = &report.rows[0];
         assert_eq!((row.ratio(), row.met()), (3.0, Some(true)));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use cluster::postgres::Client;
 use cluster::{Cluster, SUPERUSER};
 
-use crate::measure::{Job, Side};
+use crate::measure::{Job, Side, sized};
 
 const TENANTS: i32 = 10_000;
 const CALLS: i32 = 200_000;
@@ -154,7 +154,7 @@ fn round_trip<'a>(cluster: &'a Cluster, database: &'a str, clients: u32, stateme
                 "-M",
                 "prepared",
                 "-T",
-                "3",
+                sized("3", "1"),
                 "-c",
                 &clients,
                 "-j",

@@ -11,10 +11,8 @@ use std::time::Instant;
 use cluster::postgres::{Client, Statement};
 use cluster::{Cluster, SUPERUSER};
 
-use crate::measure::{Job, Side};
+use crate::measure::{Job, Side, left_out, sized};
 
-const POINTS: i32 = 100_000;
-const USERS: i32 = 100;
 const QUERIES: i32 = 100;
 const WANTED: usize = 10;
 
@@ -160,12 +158,15 @@ const SEARCH: &str = "SELECT ('x' || right(node_id::text, 8))::bit(32)::int
 
 /// Loads the vectors and gives the comparisons.
 pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
+    // A thousand of each.
+    let users: i32 = sized(100, 10);
+    let points = users * 1000;
     cluster.create_database(DATABASE);
     let mut owner = cluster.connect(DATABASE, SUPERUSER);
-    eprintln!("vectors: loading {POINTS}, and building indexes; minutes");
+    eprintln!("vectors: loading {points}, and building indexes; minutes");
     let set_up = SET_UP
-        .replace("POINTS", &POINTS.to_string())
-        .replace("USERS", &USERS.to_string())
+        .replace("POINTS", &points.to_string())
+        .replace("USERS", &users.to_string())
         .replace("QUERIES", &QUERIES.to_string());
     owner.batch_execute(&set_up).unwrap();
     owner.batch_execute("VACUUM ANALYZE").unwrap();
@@ -191,10 +192,10 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
     );
 
     let of_user = format!(
-        "vectors: 1,000 of {POINTS}, recall {:.3}",
+        "vectors: 1,000 of {points}, recall {:.3}",
         ours.recall(|asked| &asked.own)
     );
-    let of_all = format!("vectors: all {POINTS}, recall {:.3}", large.recall(|asked| &asked.all));
+    let of_all = format!("vectors: all {points}, recall {:.3}", large.recall(|asked| &asked.all));
     let job = |of: &str, rival: String, ours: &Rc<Way>, side: Side<'static>, goal| Job {
         name: format!("{of} / {rival}"),
         unit: "ms",
@@ -241,8 +242,9 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
             let name = format!("qdrant-edge ({:.3})", recall(&asking, &qdrant.run().1, |a| &a.own));
             jobs.push(job(&of_user, name, &ours, Box::new(move || qdrant.run().0), Some(0.5)));
         }
-        None => eprintln!(
-            "left out: qdrant-edge. pip install qdrant-edge-py, and name that Python: MEMORY_EXT_BENCH_PYTHON=.../bin/python make bench"
+        None => left_out(
+            "qdrant-edge",
+            "pip install qdrant-edge-py, and name that Python: MEMORY_EXT_BENCH_PYTHON=.../bin/python make bench",
         ),
     }
     jobs
