@@ -2,6 +2,7 @@
 //! Only the ratios count: times move with the machine. `JOB=resolver,vector` runs those sections alone; `QUICK=1` runs one round over
 //! smaller data, to see that all is well.
 
+mod graph;
 mod machine;
 mod measure;
 mod resolver;
@@ -17,7 +18,11 @@ use serde_json::json;
 type Section = for<'a> fn(&'a Cluster) -> Vec<Job<'a>>;
 
 /// In the order in which they run. One more is a file beside this one and a line here.
-const SECTIONS: &[(&str, Section)] = &[("resolver", resolver::jobs), ("vector", vector::jobs)];
+const SECTIONS: &[(&str, Section)] = &[
+    ("resolver", resolver::jobs),
+    ("graph", graph::jobs),
+    ("vector", vector::jobs),
+];
 
 /// Over data that is not ours to carry, so it comes apart from the others.
 const RETRIEVAL: &str = "retrieval";
