@@ -31,6 +31,9 @@ CREATE TABLE memory.nodes (
 CREATE INDEX nodes_node_id_idx ON memory.nodes (tenant_id, node_id)
     INCLUDE (user_id, valid_from, valid_to, expires_at);
 CREATE INDEX nodes_created_at_idx ON memory.nodes (tenant_id, user_id, created_at);
+-- What may be unseen is little of all: a walk reads it once instead of asking each node.
+CREATE INDEX nodes_bounded_idx ON memory.nodes (tenant_id, user_id, node_id)
+    WHERE valid_to IS NOT NULL OR expires_at IS NOT NULL OR valid_from > created_at;
 COMMENT ON TABLE memory.nodes IS
     'What a user''s agents know. A node whose content names entity_id and entity_system is an entity: stored once per user, '
     'merged when it is stored again. Write with store_node(), store_nodes(), end_node(), touch_nodes(), delete_nodes().';

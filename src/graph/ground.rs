@@ -33,6 +33,11 @@ pub trait Graph {
     /// Calls `visit` with each of these nodes (distinct) that is seen.
     fn seen(&mut self, nodes: &[Node], visit: &mut dyn FnMut(Node));
 
+    /// The same of nodes that edges lead to, which are there, seen or not.
+    fn seen_ends(&mut self, nodes: &[Node], visit: &mut dyn FnMut(Node)) {
+        self.seen(nodes, visit);
+    }
+
     /// Called in every loop that may take long: whoever wants to stop the work unwinds from here.
     fn pause(&mut self) {}
 }

@@ -151,6 +151,14 @@ impl Graph for Source {
         }
     }
 
+    fn seen_ends(&mut self, nodes: &[Node], visit: &mut dyn FnMut(Node)) {
+        match self.kept {
+            // Only what is seen is in it.
+            Some(_) => nodes.iter().for_each(|node| visit(*node)),
+            None => self.tables.seen_ends(nodes, visit),
+        }
+    }
+
     fn pause(&mut self) {
         pause();
     }

@@ -1,6 +1,6 @@
 //! The tables as a graph: each level of a walk is one statement or two.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys;
@@ -70,6 +70,24 @@ thread_local! {
     static IN: Query = const { edges!("to_node_id", "from_node_id") };
     static SEEN: Query = const { nodes!("n.node_id") };
     static OWNERS: Query = const { nodes!("n.node_id, n.user_id") };
+    /// All that may be unseen at a time: what has an end, what was to begin later than it came, and what came later; and whether it is
+    /// seen. Two index-only ranges, however many nodes there are.
+    static EXCEPTIONS: Query = const {
+        Query::new(
+            "SELECT n.node_id, n.valid_from <= $4 AND (n.valid_to IS NULL OR n.valid_to > $4)
+                 AND (n.expires_at IS NULL OR n.expires_at > $4)
+             FROM ((SELECT bounded.node_id, bounded.valid_from, bounded.valid_to, bounded.expires_at FROM memory.nodes AS bounded
+                    WHERE bounded.tenant_id = $1 AND bounded.user_id BETWEEN $2 AND $3
+                        AND (bounded.valid_to IS NOT NULL OR bounded.expires_at IS NOT NULL
+                             OR bounded.valid_from > bounded.created_at)
+                    LIMIT $5)
+                   UNION ALL
+                   (SELECT later.node_id, later.valid_from, later.valid_to, later.expires_at FROM memory.nodes AS later
+                    WHERE later.tenant_id = $1 AND later.user_id BETWEEN $2 AND $3 AND later.created_at > $4
+                    LIMIT $5)) AS n",
+            &[pg_sys::UUIDOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::INT8OID],
+        )
+    };
     static SHOWN: Query = const { nodes!("n.node_id, n.context_type, n.summary, n.entity_id") };
 }
 
@@ -106,7 +124,21 @@ pub struct Tables {
     pub kinds: Option<Vec<String>>,
     pub least_strength: f32,
     pub as_of: TimestampWithTimeZone,
+    /// The nodes that are not seen, once they are read.
+    unseen: Unseen,
 }
+
+#[derive(Clone)]
+enum Unseen {
+    /// Not read yet; nodes are asked one by one, so many so far.
+    Asked(usize),
+    Known(HashSet<Node, Mixed>),
+    TooMany,
+}
+
+/// After so many nodes it is worth to read which are unseen instead, if they and the like of them are no more than so many.
+const ASKED: usize = 64;
+const EXCEPTIONS_READ: i64 = 1000;
 
 /// A node as people read it.
 pub struct Shown<'a> {
@@ -127,6 +159,7 @@ impl Tables {
             kinds: None,
             least_strength: 0.0,
             as_of: as_of.unwrap_or_else(crate::pg::time::statement_start),
+            unseen: Unseen::Asked(0),
         }
     }
 
@@ -239,6 +272,24 @@ impl Tables {
         Some((order.into_iter().map(|kind| kinds.names[kind].clone()).collect(), edges))
     }
 
+    fn unseen(&self) -> Unseen {
+        let [tenant, low, high, _, as_of] = self.who(&[]);
+        let (mut unseen, mut read) = (HashSet::default(), 0);
+        EXCEPTIONS.with(|query| {
+            query.each(&[tenant, low, high, as_of, (EXCEPTIONS_READ + 1).into()], &mut |row| {
+                read += 1;
+                if !row.boolean(1) {
+                    unseen.insert(row.uuid(0));
+                }
+            });
+        });
+        if read > EXCEPTIONS_READ {
+            Unseen::TooMany
+        } else {
+            Unseen::Known(unseen)
+        }
+    }
+
     fn all(&self, most: u64) -> [DatumWithOid<'static>; 3] {
         let limit = i64::try_from(most).map_or(i64::MAX, |most| most.saturating_add(1));
         [self.tenant.into(), self.users.0.clone().into(), limit.into()]
@@ -297,6 +348,24 @@ impl Graph for Tables {
 
     fn seen(&mut self, nodes: &[Node], visit: &mut dyn FnMut(Node)) {
         SEEN.with(|query| query.each(&self.who(nodes), &mut |row| visit(row.uuid(0))));
+    }
+
+    fn seen_ends(&mut self, nodes: &[Node], visit: &mut dyn FnMut(Node)) {
+        if let Unseen::Asked(before) = self.unseen {
+            let asked = before + nodes.len();
+            self.unseen = if asked > ASKED {
+                self.unseen()
+            } else {
+                Unseen::Asked(asked)
+            };
+        }
+        match &self.unseen {
+            Unseen::Known(unseen) => nodes
+                .iter()
+                .filter(|node| !unseen.contains(node))
+                .for_each(|node| visit(*node)),
+            _ => self.seen(nodes, visit),
+        }
     }
 
     fn pause(&mut self) {

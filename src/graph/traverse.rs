@@ -49,7 +49,7 @@ fn answer(call: Call) -> Result<()> {
         .collect();
     let mut rows = Rows::begin(call);
     let mut path = UuidArray::default();
-    for (i, (of, place)) in order(&walks).into_iter().enumerate() {
+    for (i, (of, place)) in order(&walks).enumerate() {
         if i % PAUSE == 0 {
             pgrx::check_for_interrupts!();
         }
@@ -88,10 +88,10 @@ fn walks(tables: &Tables, start: &[Node], depth: u32, most: usize) -> std::resul
 
 /// The rows, each by its walk and its place there, by depth and node. Where users have nodes with one id, the least depth stands,
 /// then the smallest parent and type.
-fn order(walks: &[Walk]) -> Vec<(usize, usize)> {
+fn order(walks: &[Walk]) -> Box<dyn Iterator<Item = (usize, usize)> + '_> {
     let all = |walk: usize| (0..walks[walk].reached.len()).map(move |i| (walk, i));
     if walks.len() == 1 {
-        return all(0).collect();
+        return Box::new(all(0));
     }
     let mut rows: Vec<(usize, usize)> = (0..walks.len()).flat_map(all).collect();
     rows.sort_by_cached_key(|&(walk, i)| {
@@ -103,7 +103,7 @@ fn order(walks: &[Walk]) -> Vec<(usize, usize)> {
     });
     rows.dedup_by_key(|(walk, i)| walks[*walk].reached[*i].node);
     rows.sort_by_key(|&(walk, i)| (walks[walk].reached[i].depth, walks[walk].reached[i].node));
-    rows
+    Box::new(rows.into_iter())
 }
 
 /// Any number but NaN, which no strength reaches.

@@ -125,7 +125,7 @@ pub fn walk(graph: &mut impl Graph, start: &[Node], depth: u32, most: usize) -> 
             });
             let candidates: Vec<Node> = found[asked..].iter().map(|found| found.node).collect();
             if !candidates.is_empty() {
-                graph.seen(&candidates, &mut |node| {
+                graph.seen_ends(&candidates, &mut |node| {
                     if let Some(Place::Found(i)) = places.get(&node) {
                         let found = &mut found[*i as usize];
                         seen += usize::from(!found.seen);

@@ -52,6 +52,12 @@ impl Row<'_> {
         (!self.nulls[column]).then(|| self.bigint(column))
     }
 
+    /// A column that is a boolean and not NULL.
+    pub fn boolean(&self, column: usize) -> bool {
+        assert!(!self.nulls[column]);
+        self.values[column].value() != 0
+    }
+
     /// A column that is a real and not NULL.
     pub fn real(&self, column: usize) -> f32 {
         assert!(!self.nulls[column]);

@@ -9,7 +9,7 @@ use cluster::postgres::Client;
 use cluster::{Cluster, SUPERUSER};
 
 const USERS: u64 = 3;
-const NODES: u64 = 40;
+const NODES: u64 = 100;
 const KINDS: [&str; 3] = ["led_to", "depends_on", "produces"];
 const WRITERS: u64 = 3;
 const READERS: u64 = 3;
@@ -240,7 +240,7 @@ fn what_is_kept_in_memory_is_what_the_tables_say() {
             "SELECT setseed(0.5);
              INSERT INTO memory.relationships (tenant_id, user_id, from_node_id, to_node_id, relationship_type)
              SELECT DISTINCT n.tenant_id, n.user_id, n.node_id, o.node_id, 'led_to' FROM memory.nodes n JOIN memory.nodes o USING (tenant_id, user_id)
-             WHERE n.user_id = 'u{STILL}' AND random() < 0.15"
+             WHERE n.user_id = 'u{STILL}' AND random() < 0.05"
         ))
         .unwrap();
     let stop = &AtomicBool::new(false);
