@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use cluster::postgres::{Client, Statement};
 use cluster::{Cluster, SUPERUSER};
+use pgvector::Vector;
 
 use crate::measure::{Job, Side, left_out, sized};
 
@@ -60,10 +61,10 @@ const SET_UP: &str = "
     END $$;
     RESET session_replication_role";
 
-/// A query: whose, and the vector as text.
+/// A query: whose, and the vector, which goes in binary.
 struct Asked {
     user: String,
-    vector: String,
+    vector: Vector,
     /// The true ten, of the user's and of all.
     own: HashSet<i32>,
     all: HashSet<i32>,
@@ -154,7 +155,7 @@ const DATABASE: &str = "vectors";
 
 /// Ours: the number is in the last half of the id.
 const SEARCH: &str = "SELECT ('x' || right(node_id::text, 8))::bit(32)::int
-     FROM memory.search(embedding => $1::text::vector, max_results => 10) WHERE $2::text IS NOT NULL";
+     FROM memory.search(embedding => $1::vector, max_results => 10) WHERE $2::text IS NOT NULL";
 
 /// Loads the vectors and gives the comparisons.
 pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
@@ -173,7 +174,7 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
     let asking = asking(&mut owner);
 
     let nearest = |table: &str, of: &str| {
-        format!("SELECT number FROM {table} WHERE {of} ORDER BY embedding <=> (SELECT $1::text::vector) LIMIT 10")
+        format!("SELECT number FROM {table} WHERE {of} ORDER BY embedding <=> (SELECT $1::vector) LIMIT 10")
     };
     let way = |settings: &str, sql: &str, context| Way::new(cluster, &asking, settings, sql, context);
     let ours = way("", SEARCH, Some(("many", None)));
@@ -252,7 +253,7 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
 
 /// The queries, with the true ten.
 fn asking(client: &mut Client) -> Asking {
-    let sql = "SELECT q.user_id, q.embedding::text,
+    let sql = "SELECT q.user_id, q.embedding,
             ARRAY(SELECT e.number FROM exact e WHERE e.user_id = q.user_id ORDER BY e.embedding <=> q.embedding LIMIT 10),
             ARRAY(SELECT e.number FROM exact e ORDER BY e.embedding <=> q.embedding LIMIT 10)
         FROM queries q ORDER BY q.number";
