@@ -3,6 +3,7 @@
 //! smaller data, to see that all is well.
 
 mod graph;
+mod growth;
 mod machine;
 mod measure;
 mod resolver;
@@ -10,6 +11,7 @@ mod retrieval;
 mod vector;
 
 use cluster::Cluster;
+use growth::Growth;
 use measure::{Job, Report, quick};
 use retrieval::Retrieval;
 use serde_json::json;
@@ -26,6 +28,9 @@ const SECTIONS: &[(&str, Section)] = &[
 
 /// Over data that is not ours to carry, so it comes apart from the others.
 const RETRIEVAL: &str = "retrieval";
+
+/// No comparison: tables of its own.
+const GROWTH: &str = "growth";
 
 /// The server's, beyond the defaults: said in the report.
 const SETTINGS: &[&str] = &[
@@ -58,6 +63,7 @@ fn main() -> std::io::Result<()> {
             "MEMORY_BENCH_DIALOG=<folder with turns.csv.gz and questions.csv.gz>",
         );
     }
+    let growth = wants(GROWTH).then(|| Growth::measure(&cluster));
     let machine = machine::describe(&cluster);
     println!("{}\n\n{report}", machine::line(&machine));
     let mut json = report.json();
@@ -68,6 +74,10 @@ fn main() -> std::io::Result<()> {
         let recall = dialogues.recall();
         print!("\n{}", retrieval::table(&recall));
         json["retrieval"] = retrieval::json(&recall);
+    }
+    if let Some(growth) = &growth {
+        print!("\n{growth}");
+        json["growth"] = growth.json();
     }
     std::fs::write(cluster::root().join("target/bench.json"), format!("{json:#}\n"))
 }
@@ -80,7 +90,11 @@ fn asked() -> Vec<String> {
         .chain(job.split(',').map(|name| name.trim().to_owned()))
         .filter(|name| !name.is_empty())
         .collect();
-    let known: Vec<&str> = SECTIONS.iter().map(|(name, _)| *name).chain([RETRIEVAL]).collect();
+    let known: Vec<&str> = SECTIONS
+        .iter()
+        .map(|(name, _)| *name)
+        .chain([RETRIEVAL, GROWTH])
+        .collect();
     if let Some(unknown) = asked.iter().find(|name| !known.contains(&name.as_str())) {
         eprintln!("no section {unknown}; there are: {}", known.join(" "));
         std::process::exit(2);

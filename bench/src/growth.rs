@@ -1,0 +1,273 @@
+//! Growth: what a job of one user's takes while what others have grows to 10 and 100 times as much; and by how much calls make a backend
+//! larger. Neither is a comparison, so they are tables of their own.
+
+use std::fmt;
+use std::time::Instant;
+
+use cluster::postgres::Client;
+use cluster::{Cluster, SUPERUSER};
+use serde_json::{Value, json};
+
+use crate::measure::sized;
+
+const DATABASE: &str = "growth";
+const USER: &str = "bench_growth";
+/// What is logarithmic may take this much longer among 100 times as much; what is linear takes up to 100 times as long.
+const MOST_TIMES: f64 = 3.0;
+/// What one call may leave in a backend's memory until its transaction ends.
+const MOST_BYTES: f64 = 256.0;
+
+const SET_UP: &str = "
+    INSERT INTO memory.tenants (slug) VALUES ('growth');
+    CREATE ROLE bench_growth LOGIN;
+    SELECT memory.grant_access('bench_growth', 'service');
+    CREATE FUNCTION node_of(number bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+        SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(number), 12, '0'))::uuid
+    $$;
+";
+
+/// Tenants, and others' nodes, relationships and events, FIRST to LAST, a thousand for each user. The audit's and search's triggers are
+/// left out: their rows would be of others as well.
+const OTHERS: &str = "
+    SET session_replication_role = replica;
+    INSERT INTO memory.tenants (slug) SELECT 'tenant-' || i FROM generate_series(FIRST, LAST) i WHERE i % 10 = 0;
+    INSERT INTO memory.nodes (tenant_id, user_id, node_id, content, context_type, summary)
+        SELECT memory.tenant_id('growth'), 'user-' || i / 1000, node_of(i), '{}', 'domain_entity', 'of another'
+        FROM generate_series(FIRST, LAST) i;
+    INSERT INTO memory.relationships (tenant_id, user_id, from_node_id, to_node_id, relationship_type)
+        SELECT memory.tenant_id('growth'), 'user-' || i / 1000, node_of(i), node_of(i / 1000 * 1000 + i * 7 % 1000), 'led_to'
+        FROM generate_series(FIRST, LAST) i;
+    INSERT INTO memory.events (tenant_id, user_id, session_id, event_id, event_type, payload)
+        SELECT memory.tenant_id('growth'), 'user-' || i / 1000, 's', 'e' || i, 'message_user', '{}' FROM generate_series(FIRST, LAST) i;
+    RESET session_replication_role;
+";
+
+/// The user's own: 1,000 nodes (what the jobs store comes to them, some hundreds at each size), through the functions, each with relationships to three others.
+const OWN: &str = "
+    SELECT memory.store_nodes((SELECT jsonb_agg(jsonb_build_object('content', jsonb_build_object('entity_id', i, 'entity_system', 'own'),
+        'context_type', 'domain_entity', 'summary', 'meeting about topic ' || i % 50)) FROM generate_series(1, 1000) i));
+    SELECT memory.store_relationships((SELECT jsonb_agg(jsonb_build_object('from_node_id', a.node_id, 'to_node_id', b.node_id,
+            'relationship_type', 'led_to'))
+        FROM (SELECT row_number() OVER (ORDER BY node_id) AS i, node_id FROM memory.nodes) a
+        JOIN (SELECT row_number() OVER (ORDER BY node_id) AS i, node_id FROM memory.nodes) b
+            ON b.i IN (a.i * 7 % 1000 + 1, a.i * 11 % 1000 + 1, a.i * 13 % 1000 + 1)));
+    SELECT memory.log_event('s', 'message_user', '{}') FROM generate_series(1, 100);
+";
+
+/// Where walks start, so that no job looks for it.
+const ENDS: &str = "
+    CREATE TABLE ends AS SELECT min(node_id::text)::uuid AS first, max(node_id::text)::uuid AS last FROM memory.nodes;
+    GRANT SELECT ON ends TO bench_growth;
+";
+
+/// A job: its name and its statement, of which #i differs from call to call, from 1 on, and #n is how much there is.
+const JOBS: &[(&str, &str)] = &[
+    (
+        "resolve",
+        "SELECT memory.tenant_id('tenant-' || (1 + #i * 7919 % (#n / 10)) * 10)",
+    ),
+    (
+        "log_event",
+        "SELECT memory.log_event('s', 'message_user', '{\"text\": \"hello\"}')",
+    ),
+    (
+        "get_events",
+        "SELECT count(*) FROM memory.get_events('s', max_events => 50)",
+    ),
+    (
+        "store_node",
+        "SELECT memory.store_node('{\"text\": \"hello\"}', 'domain_entity', 'short')",
+    ),
+    (
+        "search",
+        "SELECT count(*) FROM memory.search('meeting topic ' || #i % 50)",
+    ),
+    (
+        "traverse, k=2",
+        "SELECT count(*) FROM memory.traverse(ARRAY[(SELECT first FROM ends)], 2)",
+    ),
+    (
+        "traverse, k=2, nothing in memory",
+        "SET LOCAL memory.graph_cache_size = 0; SELECT count(*) FROM memory.traverse(ARRAY[(SELECT first FROM ends)], 2)",
+    ),
+];
+
+/// Functions whose calls are counted against memory, by the statement that makes #n calls of them in one go.
+const CALLS: &[(&str, &str)] = &[
+    (
+        "tenant_id",
+        "SELECT count(memory.tenant_id('tenant-10')) FROM generate_series(1, #n) WHERE generate_series > 0",
+    ),
+    (
+        "log_event",
+        "SELECT count(memory.log_event('s', 'message_user', '{\"text\": \"hello\"}')) FROM generate_series(1, #n)",
+    ),
+    (
+        "store_node",
+        "SELECT count(memory.store_node('{\"text\": \"hello\"}', 'domain_entity', 'short')) FROM generate_series(1, #n)",
+    ),
+    (
+        "get_events",
+        "SELECT count(e) FROM generate_series(1, #n) i, LATERAL memory.get_events('s', max_events => 1 + i % 2) e",
+    ),
+    (
+        "search",
+        "SELECT count(s) FROM generate_series(1, #n) i, LATERAL memory.search('topic ' || i % 50) s",
+    ),
+    (
+        "traverse",
+        "SELECT count(t) FROM generate_series(1, #n) i, LATERAL memory.traverse(ARRAY(SELECT first FROM ends), 1 + i % 2) t",
+    ),
+    (
+        "shortest_path",
+        "SELECT count(t) FROM generate_series(1, #n) i, LATERAL memory.shortest_path((SELECT first FROM ends), (SELECT last FROM ends), 8 + i % 2) t",
+    ),
+];
+
+pub struct Growth {
+    sizes: Vec<i64>,
+    /// A job's medians, in milliseconds, by size.
+    jobs: Vec<(&'static str, Vec<f64>)>,
+    /// What a function's calls leave, in bytes for each, and how many calls were made.
+    memory: Vec<(&'static str, f64, i64)>,
+}
+
+impl Growth {
+    pub fn measure(cluster: &Cluster) -> Self {
+        cluster.create_database(DATABASE);
+        let mut owner = cluster.connect(DATABASE, SUPERUSER);
+        owner.batch_execute(SET_UP).unwrap();
+        owner.batch_execute("SET synchronous_commit = on").unwrap();
+        connect(cluster).batch_execute(OWN).unwrap();
+        owner.batch_execute(ENDS).unwrap();
+        let sizes: Vec<i64> = [1, 10, 100].map(|times| times * sized(10_000, 1_000)).to_vec();
+        let mut jobs: Vec<_> = JOBS.iter().map(|(name, _)| (*name, Vec::new())).collect();
+        let mut there = 0;
+        for &size in &sizes {
+            eprintln!("growth: among {size}");
+            let (first, last) = ((there + 1).to_string(), size.to_string());
+            owner
+                .batch_execute(&OTHERS.replace("FIRST", &first).replace("LAST", &last))
+                .unwrap();
+            owner.batch_execute("VACUUM ANALYZE").unwrap();
+            there = size;
+            // New to it all, as it is when a server has grown.
+            let mut client = connect(cluster);
+            for ((_, statement), (_, times)) in JOBS.iter().zip(&mut jobs) {
+                times.push(median(&mut client, &statement.replace("#n", &size.to_string())));
+            }
+        }
+        let memory = CALLS
+            .iter()
+            .map(|(name, statement)| {
+                eprintln!("growth: memory of {name}");
+                let (bytes, calls) = left(&mut connect(cluster), statement);
+                (*name, bytes, calls)
+            })
+            .collect();
+        Growth { sizes, jobs, memory }
+    }
+
+    pub fn json(&self) -> Value {
+        let jobs = self
+            .jobs
+            .iter()
+            .map(|(name, times)| json!({ "job": name, "ms": times, "logarithmic": grows_little(times) }));
+        let memory = self
+            .memory
+            .iter()
+            .map(|(name, bytes, calls)| json!({ "function": name, "bytes_per_call": bytes, "calls": calls }));
+        json!({ "sizes": self.sizes, "jobs": jobs.collect::<Vec<_>>(), "memory": memory.collect::<Vec<_>>() })
+    }
+}
+
+/// In its user's context for good. Statements go as text, as the jobs differ by numbers in them.
+fn connect(cluster: &Cluster) -> Client {
+    let mut client = cluster.connect(DATABASE, USER);
+    client
+        .batch_execute(
+            "SELECT memory.set_security_context('growth', 'one', service_name => 'bench', is_local => false)",
+        )
+        .unwrap();
+    client
+}
+
+/// Milliseconds of a call, the median of many after some that warm.
+fn median(client: &mut Client, statement: &str) -> f64 {
+    let mut call = |number: usize| {
+        let start = Instant::now();
+        client
+            .batch_execute(&statement.replace("#i", &number.to_string()))
+            .unwrap();
+        start.elapsed().as_secs_f64() * 1e3
+    };
+    (0..20).for_each(|number| {
+        call(number);
+    });
+    let mut times: Vec<f64> = (20..sized(320, 120)).map(call).collect();
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Bytes that each call of a statement leaves in the backend while its transaction lasts: the difference between what some and many calls
+/// leave. As many as some seconds allow.
+fn left(client: &mut Client, statement: &str) -> (f64, i64) {
+    client.batch_execute("BEGIN").unwrap();
+    let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+    let mut call = |calls: i64| {
+        let start = Instant::now();
+        client
+            .batch_execute(&statement.replace("#n", &calls.to_string()))
+            .unwrap();
+        start.elapsed().as_secs_f64()
+    };
+    call(1_000);
+    let took = call(1_000);
+    let calls = ((sized(10.0, 1.0) / took * 1e3) as i64).clamp(1_000, 1_000_000);
+    let before = own_memory(pid);
+    call(calls);
+    let bytes = own_memory(pid) - before;
+    client.batch_execute("ROLLBACK").unwrap();
+    (bytes / calls as f64, calls)
+}
+
+/// A process's resident memory without what it shares, in bytes.
+fn own_memory(pid: i32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
+}
+
+/// The last size's time over the least of all: the first one's plans may be the worse, as the tables are small.
+fn growth(times: &[f64]) -> f64 {
+    times[times.len() - 1] / times.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+fn grows_little(times: &[f64]) -> bool {
+    growth(times) <= MOST_TIMES
+}
+
+impl fmt::Display for Growth {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        writeln!(
+            f,
+            "ms per call, among others' nodes, relationships and events | {:?} | last / least | at most {MOST_TIMES}",
+            self.sizes
+        )?;
+        for (name, times) in &self.jobs {
+            let shown: Vec<String> = times.iter().map(|time| format!("{time:.3}")).collect();
+            let verdict = if grows_little(times) { "yes" } else { "no" };
+            let ratio = growth(times);
+            writeln!(f, "{name:<33} | {} | {ratio:.2} | {verdict}", shown.join(" | "))?;
+        }
+        writeln!(
+            f,
+            "\nbytes that a call leaves until its transaction ends | calls | at most {MOST_BYTES}"
+        )?;
+        for (name, bytes, calls) in &self.memory {
+            let verdict = if *bytes <= MOST_BYTES { "yes" } else { "no" };
+            writeln!(f, "{name:<15} | {bytes:.1} | {calls} | {verdict}")?;
+        }
+        Ok(())
+    }
+}
