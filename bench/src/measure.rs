@@ -95,6 +95,12 @@ impl Report {
         self.rows.extend(rows);
     }
 
+    /// The jobs whose ratio is less than this share of their goal.
+    pub fn below(&self, share: f64) -> Vec<&str> {
+        let fallen = |row: &&Row| row.goal.is_some_and(|goal| row.ratio() < share * goal);
+        self.rows.iter().filter(fallen).map(|row| row.name.as_str()).collect()
+    }
+
     pub fn json(&self) -> Value {
         let row = |row: &Row| {
             json!({ "job": row.name, "unit": row.unit, "ours": row.ours, "rival": row.rival,
@@ -176,5 +182,7 @@ mod tests {
         report.run(vec![job]);
         let row = &report.rows[0];
         assert_eq!((row.ratio(), row.met()), (3.0, Some(true)));
+        assert!(report.below(1.0).is_empty());
+        assert_eq!(report.below(1.1), ["test"]);
     }
 }
