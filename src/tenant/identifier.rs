@@ -110,6 +110,8 @@ fn hex(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -142,5 +144,82 @@ mod tests {
         assert_eq!(Identifier::parse(b" Acme "), Identifier::parse(b"acme"));
         assert_eq!(Identifier::parse(&[b'a'; 64]), Identifier::TooLong);
         assert!(matches!(Identifier::parse(&[b'a'; 63]), Identifier::Key(_)));
+    }
+
+    /// PostgreSQL's rule, said the other way round: take the braces, then the hyphens, each of which follows a multiple of four
+    /// digits and is followed by one; 32 hexadecimal digits remain.
+    fn as_postgresql_reads(text: &str) -> Option<[u8; 16]> {
+        let inner = match (text.strip_prefix('{'), text.ends_with('}')) {
+            (Some(rest), true) => rest.strip_suffix('}')?,
+            (Some(_), false) => return None,
+            (None, _) => text,
+        };
+        let mut digits = String::new();
+        for (i, c) in inner.char_indices() {
+            let is_placed = || {
+                !digits.is_empty()
+                    && digits.len().is_multiple_of(4)
+                    && digits.len() < 32
+                    && inner[i + 1..].starts_with(|c: char| c != '-')
+            };
+            match c {
+                '-' if is_placed() => {}
+                c if c.is_ascii_hexdigit() => digits.push(c),
+                _ => return None,
+            }
+        }
+        let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32)?;
+        Some(number.to_be_bytes())
+    }
+
+    /// The 32 digits of a UUID with hyphens, braces and strays put in.
+    fn nearly_a_uuid() -> impl Strategy<Value = String> {
+        let hyphens = prop::collection::vec(prop::bool::weighted(0.5), 8);
+        let stray = prop::option::weighted(0.3, (0usize..45, "[-{}g \u{e9}0]"));
+        ("[0-9a-fA-F]{32}", hyphens, any::<bool>(), stray).prop_map(|(digits, hyphens, braces, stray)| {
+            let mut text = String::new();
+            for (i, group) in digits.as_bytes().chunks(4).enumerate() {
+                if i > 0 && hyphens[i] {
+                    text.push('-');
+                }
+                text.push_str(std::str::from_utf8(group).unwrap());
+            }
+            if braces {
+                text = format!("{{{text}}}");
+            }
+            if let Some((at, stray)) = stray {
+                text.insert_str(at.min(text.len()), &stray);
+            }
+            text
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_uuid_is_read_where_postgresql_reads_one(text in prop_oneof![nearly_a_uuid(), "[0-9a-f{}-]{0,45}", ".{0,50}"]) {
+            prop_assert_eq!(parse_uuid(text.as_bytes()), as_postgresql_reads(&text));
+        }
+
+        #[test]
+        fn any_bytes_are_one_identifier_and_blanks_and_case_change_none(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let identifier = Identifier::parse(&bytes);
+            let around = [b" \t", &bytes[..], b"\n "].concat();
+            prop_assert_eq!(Identifier::parse(&around), identifier);
+            prop_assert_eq!(Identifier::parse(&bytes.to_ascii_uppercase()), Identifier::parse(&bytes.to_ascii_lowercase()));
+            if let Identifier::Key(key) = identifier {
+                prop_assert!((1..=MOST_BYTES).contains(&key.as_bytes().len()));
+                prop_assert_eq!(key.as_bytes(), bytes.trim_ascii().to_ascii_lowercase());
+                prop_assert_eq!(key.used_words(), key.as_bytes().chunks(8).count());
+            }
+        }
+
+        #[test]
+        fn a_slug_is_what_the_contract_says(text in "[a-z0-9_A-Z .\u{e9}-]{1,70}") {
+            if let Identifier::Key(key) = Identifier::parse(text.as_bytes()) {
+                let lower = text.trim_ascii().to_ascii_lowercase();
+                let allowed = lower.chars().all(|c| "abcdefghijklmnopqrstuvwxyz0123456789_-".contains(c));
+                prop_assert_eq!(key.may_be_slug(), allowed && (1..=63).contains(&lower.len()));
+            }
+        }
     }
 }

@@ -32,13 +32,25 @@ WHERE pg_temp.chance(6, h, i, s) < CASE service WHEN 'backend' THEN CASE WHEN of
 INSERT INTO memory.privacy_requests (tenant_id, user_id, kind, state, due_at, requested_by, finished_at, finished_by)
 SELECT :'a', 'u' || h, 'export', 'done', at + interval '30 days', 'svc', at + pg_temp.chance(7, h) * interval '1 hour', 'svc'
 FROM hours WHERE office AND hour < 17 AND pg_temp.chance(8, h) < 0.5;
+-- what the same services read, and the exports: those that a request performed, and some without one
+INSERT INTO memory.data_access_log (id, occurred_at, function_name, tenant_id, user_id, actor_role, login_role, actor_service_name)
+SELECT gen_random_uuid(), at + pg_temp.chance(9, h, i, s) * interval '1 hour', 'get_events', :'a'::uuid, 'w' || floor(400 * pg_temp.chance(10, h, i, s)), 'svc', 'svc', service
+FROM hours, (VALUES (1, 'backend'), (2, 'batch'), (3, 'desk')) AS services (s, service), generate_series(1, 60) AS i
+WHERE pg_temp.chance(11, h, i, s) < CASE service WHEN 'backend' THEN CASE WHEN office THEN 0.5 ELSE 0.08 END
+    WHEN 'batch' THEN CASE hour WHEN 2 THEN 0.9 ELSE 0 END ELSE CASE WHEN office THEN 0.05 ELSE 0 END END
+UNION ALL SELECT gen_random_uuid(), finished_at - interval '1 second', 'export_user_data', tenant_id, user_id, 'svc', 'svc', 'desk'
+FROM memory.privacy_requests WHERE tenant_id = :'a'
+UNION ALL SELECT gen_random_uuid(), at + interval '20 minutes', 'export_user_data', :'a', 'w' || h, 'svc', 'svc', 'desk'
+FROM hours WHERE office AND hour < 17 AND pg_temp.chance(12, h) < 0.2;
+SELECT count(*) > 4000 AS reads FROM memory.data_access_log WHERE tenant_id = :'a';
 SELECT count(*) > 300 AS violations FROM memory.security_violations WHERE tenant_id = :'a';
 SELECT count(DISTINCT user_id) AS users, count(*) > 3000 AS writes FROM memory.audit_log WHERE tenant_id = :'a' AND actor_service_name IS NOT NULL;
 
--- planted: a burst, a probe of ids at night, a service that goes through all users, an export at night
+-- planted: a burst, a probe of ids at night, a service that writes to all users, one that reads of them, an export at night by a request and one by hand
 CREATE TEMP TABLE planted (kind text, at timestamptz, subject text);
 INSERT INTO planted VALUES ('refusals', '2026-01-14 14:00+00', 'shop/u7'), ('probing', '2026-01-15 03:00+00', 'shop/u5'), ('refusals', '2026-01-15 03:00+00', 'shop/u5'),
-    ('users_reached', '2026-01-16 15:00+00', 'svc/backend'), ('export_hour', '2026-01-17 03:00+00', 'svc');
+    ('users_reached', '2026-01-16 15:00+00', 'svc/backend'), ('export_hour', '2026-01-17 03:00+00', 'svc'),
+    ('users_read', '2026-01-16 11:00+00', 'svc/desk'), ('export_hour', '2026-01-17 22:00+00', 'shop');
 INSERT INTO memory.security_violations (occurred_at, kind, detail, tenant_id, user_id, named_user_id, actor_role, login_role, pid)
 SELECT '2026-01-14 14:10+00'::timestamptz + i * interval '5 seconds', 'other_user', 'user_id is not the context''s', :'a'::uuid, 'u7', 'u3', 'app', 'shop', 1 FROM generate_series(1, 40) AS i
 UNION ALL SELECT '2026-01-15 03:20+00'::timestamptz + i * interval '5 seconds', 'other_user', 'user_id is not the context''s', :'a'::uuid, 'u5', 'id' || i, 'app', 'shop', 1 FROM generate_series(1, 25) AS i;
@@ -46,6 +58,10 @@ INSERT INTO memory.audit_log (row_key, changes, changed_at, transaction_id, tena
 SELECT '{}', '{}', '2026-01-16 15:30+00'::timestamptz + i * interval '1 second', '1', :'a', 'w' || i, 'UPDATE', 'preferences', 1, 'svc', 'svc', :'a', 'backend' FROM generate_series(1, 200) AS i;
 INSERT INTO memory.privacy_requests (tenant_id, user_id, kind, state, due_at, requested_by, finished_at, finished_by)
 VALUES (:'a', 'u8', 'export', 'done', '2026-02-01', 'svc', '2026-01-17 03:30+00', 'svc');
+INSERT INTO memory.data_access_log (id, occurred_at, function_name, tenant_id, user_id, actor_role, login_role, actor_service_name)
+SELECT gen_random_uuid(), '2026-01-16 11:30+00'::timestamptz + i * interval '1 second', 'get_nodes', :'a'::uuid, 'w' || i, 'svc', 'svc', 'desk' FROM generate_series(1, 60) AS i
+UNION ALL VALUES (gen_random_uuid(), '2026-01-17 03:30+00'::timestamptz, 'export_user_data', :'a'::uuid, 'u8', 'svc', 'svc', 'desk'),
+    (gen_random_uuid(), '2026-01-17 22:30+00'::timestamptz, 'export_user_data', :'a'::uuid, 'u9', 'shop', 'shop', 'desk');
 
 -- an hourly look, all of the second week
 GRANT SELECT ON hours, planted TO anomaly_auditor, anomaly_other;
