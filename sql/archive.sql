@@ -122,6 +122,21 @@ AS 'MODULE_PATHNAME', 'archive_scope';
 COMMENT ON FUNCTION memory.archive_scope(text, text) IS
     'Internal: as scope(), for what reads the archive: a user context is 42501.';
 
+CREATE TRIGGER encrypt BEFORE INSERT OR UPDATE ON memory.agent_events_archive FOR EACH ROW
+    WHEN (memory.encrypts(NEW.tenant_id) OR NEW.payload ? '_encrypted')
+    EXECUTE FUNCTION memory.encrypt_row('payload', 'event', 'session_id', 'event_id');
+COMMENT ON TRIGGER encrypt ON memory.agent_events_archive IS 'Encrypts the payload but for _tenant, where the tenant has that.';
+
+CREATE FUNCTION memory.readable_agent_events_archive(event memory.agent_events_archive) RETURNS memory.agent_events_archive
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT CASE WHEN (readable_agent_events_archive.event).payload ? '_encrypted' THEN jsonb_populate_record(readable_agent_events_archive.event, jsonb_build_object('payload',
+        memory.decrypted((readable_agent_events_archive.event).tenant_id, (readable_agent_events_archive.event).user_id, 'event', (readable_agent_events_archive.event).session_id, (readable_agent_events_archive.event).event_id,
+            (readable_agent_events_archive.event).payload))) ELSE readable_agent_events_archive.event END;
+END;
+COMMENT ON FUNCTION memory.readable_agent_events_archive(memory.agent_events_archive) IS 'Internal: the archived event with its payload decrypted, if it is encrypted.';
+SELECT memory.allow('service', 'readable_agent_events_archive');
+
 CREATE FUNCTION memory.replay_session(session_id text, tenant text DEFAULT NULL, user_id text DEFAULT NULL)
 RETURNS TABLE (
     seq bigint, event_id text, event_type text, occurred_at timestamptz, payload jsonb, archived boolean
@@ -129,7 +144,7 @@ RETURNS TABLE (
 LANGUAGE sql STABLE
 BEGIN ATOMIC
     WITH stream AS (
-        SELECT e.user_id, e.event_id, e.event_type, e.occurred_at, e.payload, false AS archived
+        SELECT e.user_id, e.event_id, e.event_type, e.occurred_at, (memory.readable_events(e)).payload, false AS archived
         FROM memory.archive_scope(replay_session.tenant, replay_session.user_id) AS s
         JOIN memory.events AS e ON e.tenant_id = s.tenant_id AND e.user_id BETWEEN s.user_low AND s.user_high
             AND e.session_id = memory.check_text('session_id', replay_session.session_id)
@@ -139,7 +154,7 @@ BEGIN ATOMIC
                 AND a.event_id = e.event_id
         )
         UNION ALL
-        SELECT a.user_id, a.event_id, a.event_type, a.occurred_at, a.payload, true
+        SELECT a.user_id, a.event_id, a.event_type, a.occurred_at, (memory.readable_agent_events_archive(a)).payload, true
         FROM memory.archive_scope(replay_session.tenant, replay_session.user_id) AS s
         JOIN memory.agent_events_archive AS a ON a.tenant_id = s.tenant_id AND a.user_id BETWEEN s.user_low AND s.user_high
             AND a.session_id = memory.check_text('session_id', replay_session.session_id)

@@ -215,11 +215,26 @@ COMMENT ON FUNCTION memory.store_nodes(jsonb, text, text) IS
     'comes twice the first is new. An element that is wrong is 22023 and named by its place. Two batches at once never '
     'deadlock. Costs some 50 µs per element, the audit included.';
 
+CREATE TRIGGER encrypt BEFORE INSERT OR UPDATE ON memory.nodes FOR EACH ROW
+    WHEN (memory.encrypts(NEW.tenant_id) OR NEW.content ? '_encrypted')
+    EXECUTE FUNCTION memory.encrypt_row('content', 'node', 'node_id');
+COMMENT ON TRIGGER encrypt ON memory.nodes IS 'Encrypts the content but for what names the entity, where the tenant has that.';
+
+CREATE FUNCTION memory.readable_nodes(node memory.nodes) RETURNS memory.nodes
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT CASE WHEN (readable_nodes.node).content ? '_encrypted' THEN jsonb_populate_record(readable_nodes.node, jsonb_build_object('content',
+        memory.decrypted((readable_nodes.node).tenant_id, (readable_nodes.node).user_id, 'node', (readable_nodes.node).node_id::text, '', (readable_nodes.node).content)))
+        ELSE readable_nodes.node END;
+END;
+COMMENT ON FUNCTION memory.readable_nodes(memory.nodes) IS 'Internal: the node with its content decrypted, if it is encrypted.';
+SELECT memory.allow('app', 'readable_nodes');
+
 CREATE FUNCTION memory.get_nodes(node_ids uuid[], tenant text DEFAULT NULL, user_id text DEFAULT NULL)
 RETURNS SETOF memory.nodes
 LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT found.n
+    SELECT memory.readable_nodes(found.n)
     FROM memory.scope(get_nodes.tenant, get_nodes.user_id) AS s
     CROSS JOIN LATERAL (
         SELECT n, wanted.place
@@ -251,7 +266,7 @@ CREATE FUNCTION memory.list_nodes(
 ) RETURNS SETOF memory.nodes
 LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT found.n
+    SELECT memory.readable_nodes(found.n)
     FROM memory.scope(list_nodes.tenant, list_nodes.user_id) AS s
     CROSS JOIN memory.check_context_types(list_nodes.context_types) AS asked (context_types)
     CROSS JOIN LATERAL (

@@ -110,7 +110,7 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT row_number() OVER (ORDER BY v.place, v.life), v.changed_at, v.operation, v.actor, v.content, v.summary, v.tags
     FROM (
-        SELECT c.place, c.life, c.changed_at, c.operation, c.actor, n.content, n.summary, n.tags
+        SELECT c.place, c.life, c.changed_at, c.operation, c.actor, (memory.readable_nodes(n)).content, n.summary, n.tags
         FROM (
             SELECT o.place, o.life, o.changed_at, o.operation, o.actor,
                 CASE WHEN o.operation <> 'DELETE' THEN o.changes -> 'new' END AS new,
@@ -150,7 +150,7 @@ BEGIN ATOMIC
         WHERE c.changed_at <= coalesce(node_as_of.at, statement_timestamp()) AND c.operation <> 'PRESENT'
         ORDER BY c.owner, c.place DESC, c.life DESC
     )
-    SELECT to_jsonb(n)
+    SELECT to_jsonb(memory.readable_nodes(n))
     FROM reached AS r
     CROSS JOIN LATERAL (
         SELECT memory.overlay(c.old) AS state, count(*) AS changes

@@ -11,9 +11,9 @@ CREATE FUNCTION memory.export_user_document(user_id text, tenant text DEFAULT NU
 LANGUAGE sql STABLE SET timezone = 'UTC'
 BEGIN ATOMIC
     WITH of_user AS MATERIALIZED (
-        SELECT e.relation, e.record - '{tenant_id,user_id,code,indexed}'::text[] AS carried, e.record,
+        SELECT e.relation, e.record - '{tenant_id,user_id,code,indexed,key_id}'::text[] AS carried, e.record,
             e.relation IN ('sessions', 'events', 'preferences', 'navigation', 'nodes', 'relationships', 'user_metadata',
-                'agent_sessions_archive', 'agent_events_archive', 'embeddings') AS is_carried
+                'agent_sessions_archive', 'agent_events_archive', 'embeddings', 'encrypted_fields') AS is_carried
         FROM memory.export_user_data(export_user_document.user_id, export_user_document.tenant) AS e
         WHERE e.relation <> 'search_documents'
     ), relations AS (
@@ -21,7 +21,7 @@ BEGIN ATOMIC
             CASE WHEN u.is_carried
                 THEN jsonb_agg(u.carried ORDER BY u.record ->> 'session_id' COLLATE "C", u.record ->> 'event_id' COLLATE "C",
                     u.record ->> 'node_id' COLLATE "C", u.record ->> 'id' COLLATE "C", u.record ->> 'model' COLLATE "C",
-                    u.record ->> 'vector_type' COLLATE "C")
+                    u.record ->> 'vector_type' COLLATE "C", u.record ->> 'field_id' COLLATE "C")
                 ELSE jsonb_agg(u.record ORDER BY u.record) END AS rows
         FROM of_user AS u
         GROUP BY u.relation, u.is_carried
@@ -34,7 +34,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION memory.export_user_document(text, text) IS
     'What export_user_data() gives, as one document: {version, tenant, user_id, exported_at, relations, records}. relations has the user''s own data by table, each row '
-    'without tenant and user, times in UTC; import_user_data() takes it elsewhere. records has what is kept about the user and stays here: the log, violations, '
+    'without tenant and user, times in UTC, what is encrypted in plain: keep it as you would keep that; import_user_data() takes it elsewhere. records has what is kept about the user and stays here: the log, violations, '
     'holds, requests. What is computed of the rows (search documents, the codes of embeddings) is not in it. The errors of export_user_data(); more than 255 MB of rows of one table '
     'is 54000: take the rows of export_user_data() then.';
 
@@ -44,7 +44,7 @@ LANGUAGE c VOLATILE ROWS 10
 AS 'MODULE_PATHNAME', 'import_user_data_wrapper';
 COMMENT ON FUNCTION memory.import_user_data(jsonb, text, text) IS
     'Stores what export_user_document() gave for a user of the tenant, NULL: the document''s user, all or none; gives how many rows of each relation. Ids, times and words '
-    'stay; archived payloads get the tenant''s _tenant; what is under records is not imported. The rows are audited as any other, and found by searches. A user who has data already '
+    'stay; archived payloads get the tenant''s _tenant; encrypted fields, and the payloads of a tenant with encryption_enabled, are encrypted under the user''s key here; what is under records is not imported. The rows are audited as any other, and found by searches. A user who has data already '
     'is 55000: nothing is merged. A document with an unknown key, column or word, without one, with a value that the table refuses, or with embeddings '
     'of a model without a space is 22023, naming the element. Needs a service context (42501), and READ COMMITTED (55000). Waits for writers to the user. Some 100 µs per row.';
 

@@ -29,7 +29,7 @@ CREATE FUNCTION memory.search_nodes(
 ) RETURNS SETOF memory.nodes
 LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT found.n
+    SELECT memory.readable_nodes(found.n)
     FROM memory.scope(search_nodes.tenant, search_nodes.user_id) AS s
     CROSS JOIN memory.check_context_types(search_nodes.context_types) AS asked (context_types)
     -- In content's text a quote or a backslash stands escaped: the query is looked for in both forms.
@@ -49,7 +49,8 @@ BEGIN ATOMIC
         WHERE n.tenant_id = s.tenant_id AND n.user_id BETWEEN s.user_low AND s.user_high
             AND memory.holds_at(n.valid_from, n.valid_to, n.expires_at, statement_timestamp())
             AND (asked.context_types IS NULL OR n.context_type = ANY (asked.context_types))
-            AND (hit.in_summary OR CASE WHEN search_nodes.fuzzy THEN memory.is_similar(wanted.query, n.content::text)
+            AND (hit.in_summary OR CASE WHEN n.content ? '_encrypted' THEN false
+                WHEN search_nodes.fuzzy THEN memory.is_similar(wanted.query, n.content::text)
                 ELSE memory.contains_text(n.content::text, wanted.query)
                     OR (wanted.escaped <> wanted.query AND memory.contains_text(n.content::text, wanted.escaped)) END)
         ORDER BY hit.in_summary DESC, n.created_at DESC, n.node_id DESC

@@ -212,13 +212,28 @@ COMMENT ON FUNCTION memory.log_events(text, jsonb, text, text) IS
     'gives how many are new. Same rules as log_event(); of duplicates inside the batch the first counts. What is wrong is 22023 and '
     'names the element, counted from 1; then nothing is stored.';
 
+CREATE TRIGGER encrypt BEFORE INSERT OR UPDATE ON memory.events FOR EACH ROW
+    WHEN (memory.encrypts(NEW.tenant_id) OR NEW.payload ? '_encrypted')
+    EXECUTE FUNCTION memory.encrypt_row('payload', 'event', 'session_id', 'event_id');
+COMMENT ON TRIGGER encrypt ON memory.events IS 'Encrypts the payload, where the tenant has that.';
+
+CREATE FUNCTION memory.readable_events(event memory.events) RETURNS memory.events
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT CASE WHEN (readable_events.event).payload ? '_encrypted' THEN jsonb_populate_record(readable_events.event, jsonb_build_object('payload',
+        memory.decrypted((readable_events.event).tenant_id, (readable_events.event).user_id, 'event', (readable_events.event).session_id, (readable_events.event).event_id,
+            (readable_events.event).payload))) ELSE readable_events.event END;
+END;
+COMMENT ON FUNCTION memory.readable_events(memory.events) IS 'Internal: the event with its payload decrypted, if it is encrypted.';
+SELECT memory.allow('app', 'readable_events');
+
 CREATE FUNCTION memory.get_events(
     session_id text, event_types text[] DEFAULT NULL, since timestamptz DEFAULT NULL, max_events integer DEFAULT 1000,
     tenant text DEFAULT NULL, user_id text DEFAULT NULL
 ) RETURNS SETOF memory.events
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT e
+    SELECT memory.readable_events(e)
     FROM memory.scope(get_events.tenant, get_events.user_id) AS s
     JOIN memory.sessions AS t ON t.tenant_id = s.tenant_id AND t.user_id BETWEEN s.user_low AND s.user_high
         AND t.session_id = memory.check_text('session_id', get_events.session_id)

@@ -38,7 +38,7 @@ COMMENT ON COLUMN memory.tenants.slug IS '1 to 63 of [a-z0-9_-], no UUID, not "s
 COMMENT ON COLUMN memory.tenants.project_id IS 'The project it belongs to, if any.';
 COMMENT ON COLUMN memory.tenants.name IS 'For people.';
 COMMENT ON COLUMN memory.tenants.isolation_level IS 'strict, shared or federated; a label for now.';
-COMMENT ON COLUMN memory.tenants.encryption_enabled IS 'Whether the tenant''s back ends encrypt fields; a label for now.';
+COMMENT ON COLUMN memory.tenants.encryption_enabled IS 'Whether what is written from now on of events'' payloads and nodes'' contents is encrypted at rest.';
 COMMENT ON COLUMN memory.tenants.settings IS 'An object; the operator''s own.';
 COMMENT ON COLUMN memory.tenants.created_at IS 'When the row was made.';
 COMMENT ON COLUMN memory.tenants.updated_at IS 'When the row was last changed, as the operator writes it.';

@@ -134,6 +134,39 @@ COMMENT ON FUNCTION memory.import_user_keys(jsonb) IS
     'Brings back keys that export_user_keys() gave, one array a call, and gives how many were not there yet. A superuser''s, after a dump was restored. '
     'Keys of another master key are 55000: configure that one too, below the newest. Keys that were changed are XX001.';
 
-SELECT memory.allow('app', 'make_user_key');
+-- Tenants whose events and nodes are encrypted at rest (tenants.encryption_enabled).
+CREATE FUNCTION memory.encrypts(tenant_id uuid) RETURNS boolean
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'encrypts';
+COMMENT ON FUNCTION memory.encrypts(uuid) IS 'Internal: the tenant''s encryption_enabled, as of this instant.';
+
+CREATE FUNCTION memory.encrypt_row() RETURNS trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'encrypt_row';
+COMMENT ON FUNCTION memory.encrypt_row() IS
+    'Trigger, before a row is written: encrypts a column under its user''s data key. Arguments: the column, what the row is, the columns of its ids.';
+
+CREATE FUNCTION memory.decrypted(
+    tenant_id uuid, owner text, kind text, first_id text, second_id text, object jsonb
+) RETURNS jsonb
+LANGUAGE c STABLE PARALLEL RESTRICTED COST 10
+AS 'MODULE_PATHNAME', 'decrypted';
+COMMENT ON FUNCTION memory.decrypted(uuid, text, text, text, text, jsonb) IS
+    'Internal: the object that encrypt_row() was given; one that is not encrypted as it is. XX001 where it was changed or moved, 55000 where its key is not here.';
+
+SELECT memory.allow('app', 'make_user_key', 'encrypts', 'decrypted');
 SELECT memory.allow('service', 'encrypt_field', 'decrypt_field');
 SELECT memory.allow('operator', 'rotate_master_key');
+
+CREATE FUNCTION memory.decrypt_field_of(owner text, field_id uuid) RETURNS text
+LANGUAGE c STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'decrypt_field_of_wrapper';
+COMMENT ON FUNCTION memory.decrypt_field_of(text, uuid) IS
+    'Internal, for an export: as decrypt_field(), of this user. After an import into the same tenant two users have fields of one id.';
+
+CREATE FUNCTION memory.readable_encrypted_fields(encrypted memory.encrypted_fields) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT to_jsonb(readable_encrypted_fields.encrypted) - 'ciphertext' || jsonb_build_object('plaintext', memory.decrypt_field_of((readable_encrypted_fields.encrypted).user_id, (readable_encrypted_fields.encrypted).field_id));
+END;
+COMMENT ON FUNCTION memory.readable_encrypted_fields(memory.encrypted_fields) IS 'Internal: the field with its text in place of the ciphertext, for an export.';

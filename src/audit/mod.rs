@@ -42,6 +42,11 @@ pub fn in_bulk<R>(work: impl FnOnce() -> R) -> R {
     with(&IN_BULK, work)
 }
 
+/// Whether the extension is at work in bulk.
+pub fn is_in_bulk() -> bool {
+    IN_BULK.get()
+}
+
 /// Runs what takes from the audit log, or from the violations: retention and redaction, nothing else.
 pub fn redacting<R>(work: impl FnOnce() -> R) -> R {
     with(&REDACTING, work)

@@ -30,7 +30,10 @@ macro_rules! store {
                   tier, entity_id, entity_type, entity_system, valid_from, expires_at, access_count) ",
             $source,
             " ON CONFLICT (tenant_id, user_id, entity_system, entity_id) DO UPDATE SET
-                  content = memory.merge_entity(n.content, excluded.content, excluded.access_count),
+                  content = memory.merge_entity(
+                      memory.decrypted(n.tenant_id, n.user_id, 'node', n.node_id::text, '', n.content),
+                      memory.decrypted(n.tenant_id, n.user_id, 'node', excluded.node_id::text, '', excluded.content),
+                      excluded.access_count),
                   summary = coalesce(excluded.summary, n.summary),
                   -- @> compares each with each, and honours no cancel.
                   tags = CASE WHEN cardinality(excluded.tags) <= 64 AND n.tags @> excluded.tags THEN n.tags ELSE n.tags || ARRAY(

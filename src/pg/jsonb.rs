@@ -73,6 +73,41 @@ impl<'a> Jsonb<'a> {
         unsafe { pgrx::varsize_any_exhdr(self.varlena) }
     }
 
+    /// A copy in memory of the running call: it borrows from nothing that goes before.
+    pub fn copied<'b>(self) -> Jsonb<'b> {
+        let copy = self.root().to_jsonb();
+        Jsonb {
+            varlena: copy.varlena,
+            call: PhantomData,
+        }
+    }
+
+    /// As JSON.
+    pub fn to_text(self) -> String {
+        // SAFETY: a detoasted jsonb; the answer is palloc'd and NUL-terminated.
+        unsafe {
+            let text = pg_sys::JsonbToCString(
+                std::ptr::null_mut(),
+                &raw mut (*self.varlena.cast::<pg_sys::Jsonb>()).root,
+                self.bytes() as i32,
+            );
+            let copy = super::call::utf8(std::ffi::CStr::from_ptr(text).to_bytes()).to_owned();
+            pg_sys::pfree(text.cast());
+            copy
+        }
+    }
+
+    /// From JSON that to_text() has written, in the current memory context.
+    pub fn parse(text: &str) -> Self {
+        let text = std::ffi::CString::new(text).expect("JSON has no NUL");
+        // SAFETY: jsonb_in takes a NUL-terminated text, and gives a jsonb or raises.
+        let datum = unsafe {
+            pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(pg_sys::Datum::from(text.as_ptr()))])
+        };
+        // SAFETY: as above.
+        unsafe { Self::new(datum.expect("jsonb_in gives a value").cast_mut_ptr()) }
+    }
+
     pub fn root(&self) -> Container<'a> {
         // SAFETY: a detoasted jsonb starts with its 4-byte header, then the root.
         let data = unsafe { &raw mut (*self.varlena.cast::<pg_sys::Jsonb>()).root };

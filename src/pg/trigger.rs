@@ -268,6 +268,91 @@ impl Trigger {
         super::spi::unwrap(Spi::check_status(code));
     }
 
+    /// A row trigger's new row.
+    fn new_row(&self) -> pg_sys::HeapTuple {
+        // SAFETY: trigger data.
+        unsafe {
+            match self.operation() {
+                Operation::Update => (*self.0).tg_newtuple,
+                _ => (*self.0).tg_trigtuple,
+            }
+        }
+    }
+
+    fn value(&self, row: pg_sys::HeapTuple, column: &str) -> Option<pg_sys::Datum> {
+        let name = std::ffi::CString::new(column).expect("a name");
+        // SAFETY: a row of the table's row type; a column that is not there is a mistake of this library.
+        unsafe {
+            let row_type = (*(*self.0).tg_relation).rd_att;
+            let number = pg_sys::SPI_fnumber(row_type, name.as_ptr());
+            assert!(number > 0, "{column} is a column");
+            let mut is_null = false;
+            let value = pg_sys::SPI_getbinval(row, row_type, number, &mut is_null);
+            (!is_null).then_some(value)
+        }
+    }
+
+    /// A column of a row trigger's new row, of the type that the table declares; None where it is NULL.
+    pub fn new_value<T: pgrx::FromDatum>(&self, column: &str) -> Option<T> {
+        let value = self.value(self.new_row(), column)?;
+        // SAFETY: the callers name columns with their types.
+        unsafe { T::from_datum(value, false) }
+    }
+
+    /// A column of a row trigger's new row as text; '' where it is NULL.
+    pub fn new_text(&self, column: &str) -> String {
+        let name = std::ffi::CString::new(column).expect("a name");
+        // SAFETY: a row of the table's row type; the answer is palloc'd and NUL-terminated, or NULL.
+        unsafe {
+            let row_type = (*(*self.0).tg_relation).rd_att;
+            let text = pg_sys::SPI_getvalue(self.new_row(), row_type, pg_sys::SPI_fnumber(row_type, name.as_ptr()));
+            if text.is_null() {
+                return String::new();
+            }
+            super::call::utf8(std::ffi::CStr::from_ptr(text).to_bytes()).to_owned()
+        }
+    }
+
+    /// Whether a row trigger's UPDATE leaves these columns as they are stored.
+    pub fn keeps<'b>(&self, columns: impl IntoIterator<Item = &'b str>) -> bool {
+        if self.operation() != Operation::Update {
+            return false;
+        }
+        // SAFETY: trigger data of an UPDATE; a Datum is looked at as its column's type has it.
+        unsafe {
+            let row_type = (*(*self.0).tg_relation).rd_att;
+            columns.into_iter().all(|column| {
+                let name = std::ffi::CString::new(column).expect("a name");
+                let number = pg_sys::SPI_fnumber(row_type, name.as_ptr());
+                let (mut length, mut by_value) = (0, false);
+                pg_sys::get_typlenbyval(pg_sys::SPI_gettypeid(row_type, number), &mut length, &mut by_value);
+                let pair = (
+                    self.value((*self.0).tg_trigtuple, column),
+                    self.value((*self.0).tg_newtuple, column),
+                );
+                match pair {
+                    (Some(old), Some(new)) => is_stored_alike(old, new, length, by_value),
+                    (old, new) => old.is_none() && new.is_none(),
+                }
+            })
+        }
+    }
+
+    /// The answer of a row trigger that puts another value into a column of the new row.
+    pub fn new_row_with(&self, column: &str, value: impl pgrx::IntoDatum) -> pg_sys::Datum {
+        let name = std::ffi::CString::new(column).expect("a name");
+        let mut datum = value.into_datum().unwrap_or(pg_sys::Datum::null());
+        // SAFETY: trigger data; the new tuple is palloc'd in the current context, as PostgreSQL expects of a trigger.
+        unsafe {
+            let row_type = (*(*self.0).tg_relation).rd_att;
+            let mut number = pg_sys::SPI_fnumber(row_type, name.as_ptr());
+            let mut is_null = false;
+            let row =
+                pg_sys::heap_modify_tuple_by_cols(self.new_row(), row_type, 1, &mut number, &mut datum, &mut is_null);
+            pg_sys::Datum::from(row)
+        }
+    }
+
     /// The answer of a row trigger that leaves the row as it is; NULL for a statement trigger.
     pub fn keep_row(&self) -> pg_sys::Datum {
         // SAFETY: the rows are set for row triggers and NULL otherwise.

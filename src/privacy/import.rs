@@ -2,8 +2,10 @@
 //!
 //! Protocol: the document's shape is checked first; then the user is held alone, as for an erasure, so that nobody else writes between the look at what
 //! is there (nothing may be) and the last row. The rows go in relation by relation, each in one statement, as the caller's own: row-level security, audit and
-//! what is derived of rows see them as any other. What PostgreSQL refuses of a row is looked for row by row, to name it.
+//! what is derived of rows see them as any other, and so does the trigger that encrypts. Encrypted fields come in plain and go in one by one, under the key of the
+//! user they come to. What PostgreSQL refuses of a row is looked for row by row, to name it.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use pgrx::datum::{DatumWithOid, Uuid};
@@ -21,6 +23,7 @@ use crate::pg::spi::{Statement, unwrap, write_once};
 use crate::pg::{catalog, xact};
 use crate::search::space::{Space, Use};
 use crate::tenant;
+use crate::trust::field;
 use crate::vocabulary::Vocabulary;
 
 /// The form of the document that this library writes and reads.
@@ -28,7 +31,7 @@ const VERSION: &str = "1";
 const KEYS: [&str; 6] = ["version", "tenant", "user_id", "exported_at", "relations", "records"];
 
 /// What a document carries, in an order in which foreign keys hold; and the column whose words are a vocabulary's.
-const RELATIONS: [(&str, Option<(&str, Vocabulary)>); 10] = [
+const RELATIONS: [(&str, Option<(&str, Vocabulary)>); 11] = [
     ("sessions", None),
     ("events", Some(("event_type", Vocabulary::Event))),
     ("preferences", None),
@@ -39,7 +42,10 @@ const RELATIONS: [(&str, Option<(&str, Vocabulary)>); 10] = [
     ("agent_sessions_archive", None),
     ("agent_events_archive", None),
     ("embeddings", None),
+    (ENCRYPTED_FIELDS, None),
 ];
+
+const ENCRYPTED_FIELDS: &str = "encrypted_fields";
 
 /// The rows of one relation of a document.
 struct Rows<'a> {
@@ -60,16 +66,16 @@ thread_local! {
     static COLUMNS: Statement = const {
         Statement::new(
             "SELECT a.attname::text, a.atttypid = 'jsonb'::regtype FROM pg_attribute a
-             WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> ALL ('{tenant_id,user_id,code,indexed}')
+             WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> ALL ('{tenant_id,user_id,code,indexed,key_id,ciphertext}')
              ORDER BY a.attnum",
             &[pg_sys::OIDOID],
         )
     };
 }
 
-/// The columns of a relation that a document has: neither whose the row is, nor what is computed.
+/// The columns of a relation that a document has: neither whose the row is, nor what is computed; a text in place of its ciphertext.
 fn columns(relation: &str) -> Vec<Column> {
-    COLUMNS.with(|s| {
+    let mut columns: Vec<Column> = COLUMNS.with(|s| {
         s.read(&[catalog::relation_named(relation).into()], |rows| {
             rows.map(|row| Column {
                 name: unwrap(row.get(1)).unwrap_or_default(),
@@ -77,7 +83,14 @@ fn columns(relation: &str) -> Vec<Column> {
             })
             .collect()
         })
-    })
+    });
+    if relation == ENCRYPTED_FIELDS {
+        columns.push(Column {
+            name: "plaintext".to_owned(),
+            is_jsonb: false,
+        });
+    }
+    columns
 }
 
 fn wrong(what: impl Into<String>) -> Error {
@@ -180,6 +193,38 @@ impl Rows<'_> {
         Ok(())
     }
 
+    /// Encrypts and stores fields.
+    fn store_fields(&self, tenant: [u8; 16], user: &str) -> Result<()> {
+        let mut fields = Vec::new();
+        for (i, row) in self.rows.iter().enumerate() {
+            let text = |name: &str| match row.field(name) {
+                Some(Value::Text(text)) => Ok(text),
+                _ => Err(wrong(format!("{name} of {} is no string", element(self.name, i)))),
+            };
+            let id = uuid::Uuid::parse_str(text("field_id")?)
+                .map_err(|_| wrong(format!("field_id of {} is no UUID", element(self.name, i))))?;
+            let field = field::Given {
+                id: *id.as_bytes(),
+                field: text("field")?,
+                plaintext: text("plaintext")?,
+                created_at: text("created_at")?,
+            };
+            fields.push(field);
+        }
+        if fields.is_empty() {
+            return Ok(());
+        }
+        let place = Cell::new(0);
+        let stored = xact::attempt(|| {
+            fields.iter().enumerate().try_for_each(|(i, given)| {
+                pgrx::check_for_interrupts!();
+                place.set(i);
+                field::store(tenant, user, given)
+            })
+        });
+        stored.unwrap_or_else(|refused| Err(wrong(format!("{}: {}", element(self.name, place.get()), refused.0))))
+    }
+
     /// Where the rows go, and of embeddings by which model: a space is a table of its own.
     fn targets(&self) -> Result<Vec<(String, Option<String>)>> {
         if self.name != "embeddings" {
@@ -272,6 +317,11 @@ fn import(document: Jsonb<'_>, tenant: Option<&str>, user: Option<&str>) -> Resu
     let mut counts = Vec::new();
     for relation in relations {
         relation.check_words()?;
+        if relation.name == ENCRYPTED_FIELDS {
+            relation.store_fields(subject.tenant, user)?;
+            counts.push((relation.name, relation.rows.len() as i64));
+            continue;
+        }
         for (table, model) in relation.targets()? {
             let sql = relation.insert(&table);
             let store = |rows: &str| {

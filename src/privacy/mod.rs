@@ -27,7 +27,8 @@ thread_local! {
     static DECLARED: Statement = const {
         Statement::new(
             "SELECT quote_ident(p.relation), quote_literal(p.relation), p.erasure, quote_ident(p.column_name),
-                    format_type(a.atttypid, NULL), NOT a.attnotnull, pg_get_expr(d.adbin, d.adrelid), p.treatment
+                    format_type(a.atttypid, NULL), NOT a.attnotnull, pg_get_expr(d.adbin, d.adrelid), p.treatment,
+                    to_regprocedure(format('memory.readable_%1$s(memory.%1$I)', p.relation)) IS NOT NULL
              FROM memory.personal_columns p
              JOIN pg_class c ON c.relname = p.relation AND c.relnamespace = 'memory'::regnamespace
              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = p.column_name AND NOT a.attisdropped
@@ -55,6 +56,7 @@ pub fn tables() -> Vec<Table> {
                             "delete always" => Erasure::DeleteAlways,
                             _ => Erasure::Delete,
                         },
+                        has_readable: unwrap(row.get(9)).unwrap_or_default(),
                         columns: Vec::new(),
                     });
                 }

@@ -72,6 +72,8 @@ pub struct Table {
     /// The same as a literal.
     pub literal: String,
     pub erasure: Erasure,
+    /// Whether memory.readable_<name>() gives its rows as they were before they were encrypted.
+    pub has_readable: bool,
     pub columns: Vec<Column>,
 }
 
@@ -185,7 +187,12 @@ impl Table {
             .filter(|column| column.treatment == Treatment::Secret)
             .map(|column| format!(" - '{}'", column.name))
             .collect();
-        format!("to_jsonb(t){}", secrets.concat())
+        let row = if self.has_readable {
+            format!("memory.readable_{}(t)", self.name)
+        } else {
+            "t".to_owned()
+        };
+        format!("to_jsonb({row}){}", secrets.concat())
     }
 
     fn update(&self) -> String {
@@ -359,6 +366,7 @@ mod tests {
             name: "audit_log".to_owned(),
             literal: "'audit_log'".to_owned(),
             erasure: Erasure::Redact,
+            has_readable: false,
             columns: vec![
                 column("user_id", Kind::Text, true, "user"),
                 column("actor_user_id", Kind::Text, true, "user"),

@@ -148,11 +148,12 @@ thread_local! {
     static ROWS: Query = const {
         Query::new(
             concat!(
-                "SELECT n.node_id, f.score, f.text_rank, f.text_score, f.vector_rank, f.vector_score, f.graph_depth, n.summary, n.content
+                "SELECT n.node_id, f.score, f.text_rank, f.text_score, f.vector_rank, f.vector_score, f.graph_depth, n.summary,
+                        memory.decrypted($1, n.user_id, 'node', n.node_id::text, '', n.content)
                  FROM unnest($5, $6, $7, $8, $9, $10) WITH ORDINALITY
                      AS f (score, text_rank, text_score, vector_rank, vector_score, graph_depth, number)
-                 JOIN (SELECT c.number, n.node_id, n.summary, n.content FROM",
-                nodes_at!("n.node_id, n.summary, n.content", ""),
+                 JOIN (SELECT c.number, n.node_id, n.user_id, n.summary, n.content FROM",
+                nodes_at!("n.node_id, n.user_id, n.summary, n.content", ""),
                 ") AS n ON n.number = f.number ORDER BY f.number"
             ),
             &[

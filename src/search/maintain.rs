@@ -141,7 +141,8 @@ fn text_of(call: &Call, first: usize) -> Text<'_> {
 pub fn add_content<'a>(text: &mut Text<'a>, content: Container<'a>) {
     // What the extension counts in an entity is nobody's text.
     let is_entity = content.field("entity_id").is_some() && content.field("entity_system").is_some();
-    let own = move |key: &str| is_entity && matches!(key, "update_count" | "last_updated");
+    // Nor is a ciphertext.
+    let own = move |key: &str| key == "_encrypted" || is_entity && matches!(key, "update_count" | "last_updated");
     let mut open: Vec<Box<dyn Iterator<Item = Value<'a>> + 'a>> = vec![Box::new(
         content
             .fields()

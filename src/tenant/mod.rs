@@ -40,6 +40,7 @@ thread_local! {
 
 const ID: i16 = 1;
 const SLUG: i16 = 2;
+const ENCRYPTION_ENABLED: i16 = 6;
 
 /// The memory of the cache, for `_PG_init` to hand to `pg::shmem`.
 pub static CACHE_MEMORY: shmem::Part = shmem::Part::new(|| cache::words_for(config::TENANT_CACHE_SIZE.get() as usize));
@@ -171,6 +172,43 @@ pub fn all() -> Vec<Uuid> {
         });
     }
     tenants
+}
+
+thread_local! {
+    static ENCRYPTS: Cell<Option<Encrypts>> = const { Cell::new(None) };
+}
+
+/// What is known of a tenant's encryption_enabled, under the stamp of the table.
+#[derive(Clone, Copy)]
+struct Encrypts {
+    under: (Topic, generation::Stamp),
+    tenant: [u8; 16],
+    answer: bool,
+}
+
+/// Whether the tenant's payloads are encrypted, as of this instant; the last answer is kept until a tenant changes.
+pub fn encrypts(tenant: [u8; 16]) -> bool {
+    let Ok((relation, topic)) = table() else { return false };
+    let usable = shmem::is_shared() && !generation::has_changed(topic);
+    let stamp = generation::stamp(topic);
+    if let Some(known) = ENCRYPTS.get()
+        && usable
+        && (known.under, known.tenant) == ((topic, stamp), tenant)
+    {
+        return known.answer;
+    }
+    let publishable = usable && generation::is_seen(topic, &Snapshot::latest(relation.oid));
+    let mut answer = false;
+    scan::each_now(relation.oid, relation.indexes[0], scan::Key::Uuid(ID, tenant), |row| {
+        answer = row.get::<bool>(ENCRYPTION_ENABLED as usize).unwrap_or_default();
+        false
+    });
+    ENCRYPTS.set(publishable.then_some(Encrypts {
+        under: (topic, stamp),
+        tenant,
+        answer,
+    }));
+    answer
 }
 
 /// The setting memory.system_tenant_id.

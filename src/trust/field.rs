@@ -17,8 +17,8 @@ use crate::pg::spi::{Statement, unwrap};
 thread_local! {
     static STORE: Statement = const {
         Statement::new(
-            "INSERT INTO memory.encrypted_fields (tenant_id, user_id, field_id, field, key_id, ciphertext)
-             VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO memory.encrypted_fields (tenant_id, user_id, field_id, field, key_id, ciphertext, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, coalesce($7::timestamptz, now()))",
             &[
                 pg_sys::UUIDOID,
                 pg_sys::TEXTOID,
@@ -26,14 +26,15 @@ thread_local! {
                 pg_sys::TEXTOID,
                 pg_sys::UUIDOID,
                 pg_sys::BYTEAOID,
+                pg_sys::TEXTOID,
             ],
         )
     };
     static FIND: Statement = const {
         Statement::new(
             "SELECT f.tenant_id, f.user_id, f.field, f.key_id, f.ciphertext FROM memory.encrypted_fields f
-             WHERE f.field_id = $1 AND ($2 IS NULL OR f.tenant_id = $2)",
-            &[pg_sys::UUIDOID, pg_sys::UUIDOID],
+             WHERE f.field_id = $1 AND ($2 IS NULL OR f.tenant_id = $2) AND ($3 IS NULL OR f.user_id = $3)",
+            &[pg_sys::UUIDOID, pg_sys::UUIDOID, pg_sys::TEXTOID],
         )
     };
 }
@@ -76,20 +77,55 @@ fn encrypt_field(
     let field = check::text("field", field)?;
     let plaintext = check::needed("plaintext", plaintext)?;
     check::payload_size("plaintext", plaintext.len())?;
-    let key = user_key::current(subject.tenant, &user)?;
     let id = *uuid::Uuid::now_v7().as_bytes();
-    let bound_to = bound_to(&subject.tenant, &user, field, &id, &key.id);
+    seal(subject.tenant, &user, id, field, plaintext, None)?;
+    Ok(Uuid::from_bytes(id))
+}
+
+/// A field that comes from elsewhere, where it has an id and a time already.
+pub struct Given<'a> {
+    pub id: [u8; 16],
+    pub field: &'a str,
+    pub plaintext: &'a str,
+    /// As PostgreSQL writes a time.
+    pub created_at: &'a str,
+}
+
+/// Encrypts a field under the user's key here and stores it. The caller holds the user.
+pub fn store(tenant: [u8; 16], user: &str, given: &Given<'_>) -> Result<()> {
+    check::payload_size("plaintext", given.plaintext.len())?;
+    seal(
+        tenant,
+        user,
+        given.id,
+        given.field,
+        given.plaintext,
+        Some(given.created_at),
+    )
+}
+
+fn seal(
+    tenant: [u8; 16],
+    user: &str,
+    id: [u8; 16],
+    field: &str,
+    plaintext: &str,
+    created_at: Option<&str>,
+) -> Result<()> {
+    let key = user_key::current(tenant, user)?;
+    let bound_to = bound_to(&tenant, user, field, &id, &key.id);
     let ciphertext = key.cipher.seal(master::nonce(), &bound_to, plaintext.as_bytes());
     let row = [
-        Uuid::from_bytes(subject.tenant).into(),
+        Uuid::from_bytes(tenant).into(),
         user.into(),
         Uuid::from_bytes(id).into(),
         field.into(),
         Uuid::from_bytes(key.id).into(),
         ciphertext.into(),
+        created_at.into(),
     ];
     STORE.with(|s| s.write(&row, |_| ()));
-    Ok(Uuid::from_bytes(id))
+    Ok(())
 }
 
 /// A row of encrypted_fields.
@@ -103,11 +139,21 @@ struct Field {
 
 #[pg_extern(sql = false)]
 fn decrypt_field(field_id: Option<Uuid>) -> std::result::Result<String, ErrorReport> {
+    Ok(decrypt(field_id, None)?)
+}
+
+/// For an export: users of one tenant may have a field of the same id, once one was imported as another.
+#[pg_extern(sql = false)]
+fn decrypt_field_of(owner: Option<&str>, field_id: Option<Uuid>) -> std::result::Result<String, ErrorReport> {
+    Ok(decrypt(field_id, owner)?)
+}
+
+fn decrypt(field_id: Option<Uuid>, owner: Option<&str>) -> Result<String> {
     require_service()?;
     let field_id = check::needed("field_id", field_id)?;
     let tenant = context::current().map(|context| Uuid::from_bytes(context.tenant));
     let found = FIND.with(|s| {
-        s.read(&[field_id.into(), tenant.into()], |rows| {
+        s.read(&[field_id.into(), tenant.into(), owner.into()], |rows| {
             let row = rows.first();
             (!row.is_empty()).then(|| Field {
                 tenant: *unwrap(row.get::<Uuid>(1)).expect("NOT NULL").as_bytes(),

@@ -1,9 +1,10 @@
 //! Trust: keys and what they protect.
 
 mod cipher;
-mod field;
+pub mod field;
 mod jwt;
 pub mod master;
+mod payload;
 mod ring;
 mod rotation;
 mod signer;

@@ -4,7 +4,8 @@ SET client_min_messages = warning;
 CREATE ROLE document_service LOGIN;
 CREATE ROLE document_app LOGIN;
 INSERT INTO memory.tenants (slug) VALUES ('document-a'), ('document-b'), ('document-c');
-SELECT FROM memory.grant_access('document_service', 'service', '{document-a,document-b}');
+INSERT INTO memory.tenants (slug, encryption_enabled) VALUES ('document-e', true);
+SELECT FROM memory.grant_access('document_service', 'service', '{document-a,document-b,document-e}');
 SELECT FROM memory.grant_access('document_app', 'app');
 SELECT memory.create_embedding_space('document-m', 3), memory.create_embedding_space('document-n', 2, 'l2');
 
@@ -25,6 +26,7 @@ SELECT memory.end_node(memory.store_node('{"text": "over"}', 'tool_output', user
 SELECT count(*) FROM (SELECT memory.store_embedding('document-m', :'river', '[0.1,1e-30,3.4e38]', 'query', user_id => 'ann'), memory.store_embedding('document-n', :'river', '[0,-1]', user_id => 'ann')) AS x;
 SELECT FROM memory.archive_session('document-a', 'ann', 'old', '{"m": 1}', '2020-01-01');
 SELECT FROM memory.archive_event('document-a', 'ann', 'old', 'e', 'free word', '2020-01-01', '{"o": 1}');
+SELECT memory.encrypt_field('ann', 'iban', E'DE02 "é" \\ \n'), memory.encrypt_field('ann', 'empty', '') \g /dev/null
 SELECT set_config('timezone', 'Asia/Tokyo', false);
 SELECT memory.export_user_document('ann') AS document \gset
 SELECT :'document'::jsonb - 'exported_at' - 'relations' - 'records' AS rest, (:'document'::jsonb ->> 'exported_at')::timestamptz <= clock_timestamp() AS time;
@@ -38,11 +40,11 @@ CREATE FUNCTION pg_temp.carried(document jsonb) RETURNS jsonb LANGUAGE sql AS $$
     FROM jsonb_each(document -> 'relations') AS r
 $$;
 SELECT * FROM memory.import_user_data(:'document', user_id => 'bea');
-SELECT pg_temp.carried(memory.export_user_document('bea')) = pg_temp.carried(:'document') AS exact;
+SELECT pg_temp.carried(memory.export_user_document('bea'))::text = pg_temp.carried(:'document')::text AS exact;
 SELECT memory.export_user_document('bea') ->> 'user_id' AS user_id;
 SELECT memory.set_security_context('document-b', service_name => 'desk', is_local => false);
 SELECT count(*) FROM memory.import_user_data(:'document', 'document-b');
-SELECT pg_temp.carried(memory.export_user_document('ann')) = pg_temp.carried(:'document') AS exact;
+SELECT pg_temp.carried(memory.export_user_document('ann'))::text = pg_temp.carried(:'document')::text AS exact;
 SELECT payload FROM memory.agent_events_archive AS e, LATERAL (SELECT e.payload #>> '{_tenant,input}' AS i, e.payload #>> '{_tenant,slug}' AS s) AS t (input, slug)
     WHERE input IS DISTINCT FROM 'document-b' OR slug IS DISTINCT FROM 'document-b';
 -- what is derived is there: search, nearest, history
@@ -55,7 +57,36 @@ SELECT * FROM memory.import_user_data(:'document');
 -- erased, and again
 SELECT FROM memory.erase_user_data('ann') LIMIT 1;
 SELECT sum(rows) > 10 AS back FROM memory.import_user_data(:'document');
-SELECT pg_temp.carried(memory.export_user_document('ann')) = pg_temp.carried(:'document') AS exact;
+SELECT pg_temp.carried(memory.export_user_document('ann'))::text = pg_temp.carried(:'document')::text AS exact;
+
+-- encrypted fields come under the key of whom they come to, with their ids
+SELECT field, memory.decrypt_field(field_id) = :'document'::jsonb #>> ARRAY['relations', 'encrypted_fields', (place - 1)::text, 'plaintext'] AS same, key_id <> ALL (
+    SELECT key_id FROM memory.user_keys WHERE user_id <> 'ann') AS own_key, ciphertext::text ~ encode('DE02', 'hex') AS told
+FROM memory.encrypted_fields, LATERAL (SELECT n FROM jsonb_array_elements(:'document'::jsonb #> '{relations,encrypted_fields}') WITH ORDINALITY AS a (e, n) WHERE e ->> 'field_id' = field_id::text) AS x (place)
+ORDER BY 1;
+-- to a tenant that is encrypted at rest, and back from there
+SELECT memory.set_security_context('document-e', service_name => 'desk', is_local => false);
+SELECT count(*) FROM memory.import_user_data(:'document', 'document-e');
+SELECT pg_temp.carried(memory.export_user_document('ann'))::text = pg_temp.carried(:'document')::text AS exact;
+SELECT bool_and(payload = '{}' OR payload ? '_encrypted') AS encrypted, count(*) FROM (
+    SELECT payload - '_tenant' FROM memory.events UNION ALL SELECT payload - '_tenant' FROM memory.agent_events_archive UNION ALL SELECT content FROM memory.nodes) AS p (payload);
+SELECT (SELECT count(*) FROM memory.search('mountain')) AS mountain, (SELECT count(*) FROM memory.search('river')) AS river;
+SELECT summary, content ->> 'text' AS text FROM memory.search('sum');
+SELECT memory.export_user_document('ann') AS of_encrypted \gset
+SELECT count(*) FROM memory.import_user_data(:'of_encrypted', user_id => 'eli');
+SELECT pg_temp.carried(memory.export_user_document('eli'))::text = pg_temp.carried(:'document')::text AS exact, pg_temp.carried(memory.export_user_document('ann'))::text = pg_temp.carried(:'document')::text AS still;
+SELECT count(*) FROM memory.user_keys;
+SELECT sum(rows) > 10 AS erased FROM memory.erase_user_data('ann');
+SELECT pg_temp.carried(memory.export_user_document('eli'))::text = pg_temp.carried(:'document')::text AS exact;
+SELECT memory.set_security_context('document-b', service_name => 'desk', is_local => false);
+SELECT count(*) FROM memory.import_user_data(:'of_encrypted', user_id => 'fay');
+SELECT pg_temp.carried(memory.export_user_document('fay'))::text = pg_temp.carried(:'document')::text AS exact;
+RESET SESSION AUTHORIZATION;
+SELECT count(*) > 10 AS audited, count(*) FILTER (WHERE changes::text ~ 'mountain|river|quoted|12345678901234567890|DE02') AS told
+FROM memory.audit_log WHERE tenant_id = memory.tenant_id('document-e');
+SELECT count(*) FILTER (WHERE l::text ~ 'mountain|river|quoted') AS told, count(*) > 0 AS found FROM memory.search_documents AS l WHERE tenant_id = memory.tenant_id('document-e');
+SET SESSION AUTHORIZATION document_service;
+SELECT memory.set_security_context('document-b', service_name => 'desk', is_local => false);
 
 -- what is wrong is named, and nothing stays
 \set VERBOSITY terse
@@ -71,7 +102,10 @@ INSERT INTO bad (document) SELECT d FROM (SELECT :'document'::jsonb AS good) AS 
     (jsonb_set(good, '{relations,nodes,0,context_type}', '"none"')), (good #- '{relations,nodes}'),
     (jsonb_set(good, '{relations,embeddings,0,model}', '"document-x"')), (jsonb_set(good, '{relations,embeddings,0,embedding}', '"[1]"')), (jsonb_set(good, '{relations,embeddings,0,embedding}', '"[1,x,2]"')),
     (jsonb_set(good, '{relations,embeddings,0,model}', '1')), (jsonb_set(good, '{relations,embeddings,0,code}', '"\\x00"')),
-    (jsonb_set(good, '{relations,relationships,0,strength}', '"NaN"'))) AS v (d);
+    (jsonb_set(good, '{relations,relationships,0,strength}', '"NaN"')), (jsonb_set(good, '{relations,events,1,payload}', '{"_encrypted": "x"}')),
+    (jsonb_set(good, '{relations,encrypted_fields,1,field_id}', '"x"')), (jsonb_set(good, '{relations,encrypted_fields,1,plaintext}', 'null')), (good #- '{relations,encrypted_fields,1,plaintext}'),
+    (jsonb_set(good, '{relations,encrypted_fields,1,ciphertext}', '"\\x00"')), (jsonb_set(good, '{relations,encrypted_fields,1,created_at}', '"noon"')),
+    (jsonb_set(good, '{relations,encrypted_fields,1,field}', '""')), (jsonb_insert(good, '{relations,encrypted_fields,0}', good #> '{relations,encrypted_fields,1}'))) AS v (d);
 CREATE PROCEDURE pg_temp.try_all() LANGUAGE plpgsql AS $$
 DECLARE b record; said text; code text;
 BEGIN
@@ -117,7 +151,7 @@ SELECT memory.export_user_document('ann');
 RESET ROLE;
 
 SELECT count(*) FROM (SELECT memory.drop_embedding_space('document-m'), memory.drop_embedding_space('document-n')) AS x;
-SELECT FROM unnest('{document-a,document-b}'::text[]) AS t, unnest('{ann,bea}'::text[]) AS u, LATERAL (SELECT count(*) FROM memory.erase_user_data(u, t)) AS e;
+SELECT FROM unnest('{document-a,document-b,document-e}'::text[]) AS t, unnest('{ann,bea,eli,fay}'::text[]) AS u, LATERAL (SELECT count(*) FROM memory.erase_user_data(u, t)) AS e;
 SELECT memory.revoke_access(r::regrole) FROM unnest('{document_service,document_app}'::text[]) r;
 DELETE FROM memory.tenants WHERE slug LIKE 'document-%';
 DROP OWNED BY document_service;

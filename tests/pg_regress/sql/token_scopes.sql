@@ -87,7 +87,7 @@ WHERE p.profile IN ('app', 'service') AND p.object LIKE 'FUNCTION %'
         -- checks and computations
         'check_object', 'check_text', 'check_positive', 'check_interval', 'check_word', 'check_found', 'check_hold', 'may_remove', 'uuid_v7',
         'holds_at', 'holds_tags', 'merge_entity', 'check_end', 'check_direction', 'check_context_types', 'contains_text', 'is_similar',
-        'embedding_code', 'overlay')
+        'embedding_code', 'overlay', 'encrypts', 'decrypted', 'readable_events', 'readable_nodes', 'readable_agent_events_archive')
 ORDER BY 1;
 -- what a statement does to a table by itself; rows that are not seen are as good as a refusal
 CREATE TABLE scopes_test.statements (n int GENERATED ALWAYS AS IDENTITY, takes text, statement text);
