@@ -112,6 +112,11 @@ impl Context {
     }
 }
 
+/// Whether there is a context, and this user's rows are in it.
+pub fn covers(tenant: &[u8; 16], user: &str) -> bool {
+    current().is_some_and(|context| context.tenant == *tenant && context.user.as_deref().is_none_or(|own| own == user))
+}
+
 /// The context that holds now. One that was made from a token which holds no more raises 42501.
 pub fn current() -> Option<&'static Context> {
     let context = named()?;

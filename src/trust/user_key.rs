@@ -137,7 +137,10 @@ pub fn current(tenant: [u8; 16], user: &str) -> Result<DataKey> {
 /// A user's key by its id; 55000 where it is not here.
 pub fn by_id(tenant: [u8; 16], user: &str, id: [u8; 16]) -> Result<Rc<Cipher>> {
     let place = ((tenant, user.to_owned()), id);
-    if let Some(cipher) = KEPT.with_borrow(|kept| kept.ciphers.get(&place).cloned()) {
+    // Whoever used it earlier in this transaction may have had another context.
+    if context::covers(&tenant, user)
+        && let Some(cipher) = KEPT.with_borrow(|kept| kept.ciphers.get(&place).cloned())
+    {
         return Ok(cipher);
     }
     let arguments = [
