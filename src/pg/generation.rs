@@ -13,6 +13,10 @@
 //! a cache its contents, no more; a transaction does not use what it has changed itself (`has_changed`). Atomics only: nobody waits, and who
 //! is killed leaves nothing behind. Topics that share a line by their hash share their changes.
 //!
+//! A standby learns of changes by replay, of which nobody tells: there a stamp says nothing of changes, and what is kept under it is as old as whoever
+//! keeps it allows. Stamps of a server that replays and of one that writes are never equal, so promotion puts all that was kept before out of
+//! use at once; and what was prepared before it is waited for, as after a start.
+//!
 //! Of each topic the ids of three transactions are kept, so that a long transaction elsewhere, which holds back every snapshot's xmin, does not stop
 //! the caches. One that has ended makes room for the next; a snapshot then has to be younger than that (or to have its xmin above it).
 
@@ -79,8 +83,6 @@ pub trait Running {
 const LINE: usize = 8;
 const TABLES: usize = 256;
 const PARTS: usize = 4096;
-/// The id above all that may have changed anything before the generations began.
-const BORN: usize = 0;
 
 // Words of a line.
 const GENERATION: usize = 0;
@@ -91,20 +93,34 @@ const ENDED_BEFORE: usize = 5;
 /// The highest id for which there was no room.
 const UNPLACED: usize = 6;
 
+/// What the server does. Also the word that holds the id above all that may have changed anything before the generations began in this era.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Era {
+    Writing = 0,
+    Replaying = 1,
+}
+
+/// Of the generation in a stamp: whether the server replayed.
+const REPLAYING: u64 = 1 << 63;
+
 /// How many words of memory the generations take.
 pub fn words() -> usize {
     LINE * (1 + TABLES + PARTS)
 }
 
-/// The generations in these words.
+/// The generations in some words, in an era.
 #[derive(Clone, Copy)]
-pub struct Generations<'a>(pub &'a [AtomicU64]);
+pub struct Generations<'a> {
+    pub words: &'a [AtomicU64],
+    pub era: Era,
+}
 
 impl Generations<'_> {
     pub fn stamp(&self, topic: Topic) -> Stamp {
         let generation = |line: &[AtomicU64]| line[GENERATION].load(Ordering::Acquire);
+        let era = if self.era == Era::Replaying { REPLAYING } else { 0 };
         Stamp {
-            table: generation(self.table(topic)),
+            table: generation(self.table(topic)) | era,
             part: if topic.part == 0 {
                 0
             } else {
@@ -115,7 +131,7 @@ impl Generations<'_> {
 
     /// Whether the snapshot sees the end of every transaction that is known to have changed the topic. Ask after `stamp`.
     pub fn is_seen(&self, topic: Topic, snapshot: &impl Seen) -> bool {
-        let born = self.0[BORN].load(Ordering::Acquire);
+        let born = self.born().load(Ordering::Acquire);
         let part = (topic.part != 0).then(|| self.part(topic));
         let mut lines = [Some(self.table(topic)), part].into_iter().flatten();
         born != 0
@@ -171,11 +187,17 @@ impl Generations<'_> {
         line[GENERATION].fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Begins, once: transactions up to here are not known.
+    /// Begins, once in an era: transactions up to here are not known.
     pub fn begin(&self, running: &impl Running) {
-        if self.0[BORN].load(Ordering::Acquire) == 0 {
-            let _ = self.0[BORN].compare_exchange(0, running.next_xid(), Ordering::AcqRel, Ordering::Relaxed);
+        if self.born().load(Ordering::Acquire) == 0 {
+            let _ = self
+                .born()
+                .compare_exchange(0, running.next_xid(), Ordering::AcqRel, Ordering::Relaxed);
         }
+    }
+
+    fn born(&self) -> &AtomicU64 {
+        &self.words[self.era as usize]
     }
 
     fn table(&self, topic: Topic) -> &[AtomicU64] {
@@ -187,7 +209,7 @@ impl Generations<'_> {
     }
 
     fn line(&self, number: usize) -> &[AtomicU64] {
-        &self.0[number * LINE..(number + 1) * LINE]
+        &self.words[number * LINE..(number + 1) * LINE]
     }
 }
 
@@ -225,7 +247,14 @@ thread_local! {
 }
 
 fn generations() -> Generations<'static> {
-    let generations = Generations(MEMORY.words());
+    let generations = Generations {
+        words: MEMORY.words(),
+        era: if xact::is_standby() {
+            Era::Replaying
+        } else {
+            Era::Writing
+        },
+    };
     generations.begin(&xact::Now);
     generations
 }
@@ -376,6 +405,13 @@ mod tests {
         std::iter::repeat_with(AtomicU64::default).take(words()).collect()
     }
 
+    fn generations_in(words: &[AtomicU64]) -> Generations<'_> {
+        Generations {
+            words,
+            era: Era::Writing,
+        }
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
         Start,
@@ -403,7 +439,7 @@ mod tests {
         #[test]
         fn a_cache_says_what_the_reader_s_snapshot_sees(steps in prop::collection::vec(step(), 0..200)) {
             let memory = memory();
-            let generations = Generations(&memory);
+            let generations = generations_in(&memory);
             let mut server = Server::new();
             generations.begin(&server);
             let mut changes: Vec<u64> = Vec::new();
@@ -446,7 +482,7 @@ mod tests {
     #[test]
     fn a_long_transaction_elsewhere_does_not_stop_the_caches() {
         let memory = memory();
-        let generations = Generations(&memory);
+        let generations = generations_in(&memory);
         let mut server = Server::new();
         generations.begin(&server);
         let long = server.start();
@@ -465,7 +501,7 @@ mod tests {
     #[test]
     fn who_made_room_is_not_forgotten_by_an_older_snapshot() {
         let memory = memory();
-        let generations = Generations(&memory);
+        let generations = generations_in(&memory);
         let mut server = Server::new();
         generations.begin(&server);
         // So that no snapshot's xmin says anything; and the one that makes room is the oldest of those that change.
@@ -495,7 +531,7 @@ mod tests {
     #[test]
     fn what_ran_before_the_beginning_is_waited_for() {
         let memory = memory();
-        let generations = Generations(&memory);
+        let generations = generations_in(&memory);
         let mut server = Server::new();
         let before = server.start();
         assert!(!generations.is_seen(USER, &server));
@@ -508,7 +544,7 @@ mod tests {
     #[test]
     fn topics_change_by_themselves_and_with_their_table() {
         let memory = memory();
-        let generations = Generations(&memory);
+        let generations = generations_in(&memory);
         let mut server = Server::new();
         generations.begin(&server);
         let other = USER.part(12_345);
@@ -523,5 +559,28 @@ mod tests {
         assert_eq!(generations.stamp(other), of_other);
         change(USER.whole());
         assert_ne!(generations.stamp(other), of_other);
+    }
+
+    #[test]
+    fn what_was_kept_or_prepared_before_a_promotion_is_out_of_use() {
+        let memory = memory();
+        let mut server = Server::new();
+        let standby = Generations {
+            words: &memory,
+            era: Era::Replaying,
+        };
+        standby.begin(&server);
+        let kept = standby.stamp(USER);
+        assert!(standby.is_seen(USER, &server));
+        // Prepared on the old primary, by a change that nobody here was told of.
+        let prepared = server.start();
+        let promoted = generations_in(&memory);
+        assert!(!promoted.is_seen(USER, &server), "before it began");
+        promoted.begin(&server);
+        assert_ne!(promoted.stamp(USER), kept);
+        assert_ne!(promoted.stamp(USER.whole()), standby.stamp(USER.whole()));
+        assert!(!promoted.is_seen(USER, &server), "a prepared change");
+        server.end(prepared);
+        assert!(promoted.is_seen(USER, &server));
     }
 }

@@ -6,6 +6,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
@@ -117,10 +118,16 @@ pub fn is_read_only() -> bool {
     unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() || pg_sys::IsInParallelMode() }
 }
 
-/// Whether this server only replays what another has written.
+/// Whether this server only replays what another has written. Once it does not, it never does again while this process lives.
 pub fn is_standby() -> bool {
+    static OVER: AtomicBool = AtomicBool::new(false);
+    if OVER.load(Ordering::Relaxed) {
+        return false;
+    }
     // SAFETY: reads shared state.
-    unsafe { pg_sys::RecoveryInProgress() }
+    let replays = unsafe { pg_sys::RecoveryInProgress() };
+    OVER.store(!replays, Ordering::Relaxed);
+    replays
 }
 
 /// The transaction's own id, 64 bits wide, where it has written.

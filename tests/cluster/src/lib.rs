@@ -5,6 +5,7 @@
 //! The harness panics where a step fails: in a test, that is the report.
 
 pub mod graph;
+pub mod load;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -25,6 +26,30 @@ pub fn kill_process(pid: i32) {
 /// A signal to one process of a server, which may have ended already.
 pub fn signal_process(pid: i32, signal: Signal) {
     let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
+}
+
+/// How often a test of chance is repeated: so often in `make test`, so often in `make soak`.
+pub fn rounds(few: usize, many: usize) -> usize {
+    if std::env::var_os("MEMORY_EXT_SOAK").is_some() {
+        many
+    } else {
+        few
+    }
+}
+
+/// Says that the running test cannot run here, and why; `scripts/test` counts it as skipped.
+pub fn skip(reason: &str) {
+    use std::io::Write;
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    println!("skipped: {test}: {reason}");
+    if let Some(file) = std::env::var_os("MEMORY_EXT_SKIPPED") {
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(file)
+            .unwrap();
+        writeln!(file, "{test}: {reason}").unwrap();
+    }
 }
 
 /// How a server is asked to stop.
@@ -57,7 +82,8 @@ impl Cluster {
         cluster
     }
 
-    fn created(label: &str, preload: bool, conf: &[&str]) -> Self {
+    /// A server that does not run yet.
+    pub fn created(label: &str, preload: bool, conf: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "{label}-{}-{}",
@@ -113,6 +139,11 @@ impl Cluster {
 
     pub fn start(&self) {
         script(&["start", &self.name]);
+    }
+
+    /// Started with more in its environment.
+    pub fn start_in(&self, environment: &[(&str, &str)]) {
+        checked(script_command(&["start", &self.name]).envs(environment.iter().copied()));
     }
 
     pub fn stop(&self, how: Stop) {
@@ -186,6 +217,22 @@ impl Cluster {
         checked(self.command(program).args(arguments))
     }
 
+    /// The folder of its programs.
+    pub fn programs(&self) -> &str {
+        self.variable("PATH")
+    }
+
+    /// Runs a script of bash, which ends at the first error, as the servers' OS user, aimed at this server; gives what it printed.
+    pub fn shell(&self, text: &str, variables: &[(&str, &str)]) -> String {
+        let mut words = vec!["run".to_owned(), "env".to_owned()];
+        for (name, value) in self.environment.iter().filter(|(name, _)| name != "PATH") {
+            words.push(format!("{name}={value}"));
+        }
+        words.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
+        words.extend(["bash", "-euo", "pipefail", "-c", text].map(str::to_owned));
+        script(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     /// Runs SQL in psql, one value per line, stopping at the first error.
     pub fn psql(&self, database: &str, sql: &str) -> String {
         self.run(
@@ -247,6 +294,21 @@ pub fn root() -> PathBuf {
         .find(|path| path.join("scripts/cluster").is_file())
         .expect("scripts/cluster")
         .to_owned()
+}
+
+/// The blocks of code of one language in a section of a page of docs/, in order.
+pub fn blocks(page: &str, section: &str, language: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(root().join("docs").join(page)).unwrap();
+    let start = text
+        .find(&format!("\n## {section}\n"))
+        .unwrap_or_else(|| panic!("{page} has no section {section}"));
+    let body = &text[start + 1..];
+    let body = &body[..body[3..].find("\n## ").map_or(body.len(), |end| end + 3)];
+    let fence = format!("\n```{language}\n");
+    body.split(&fence)
+        .skip(1)
+        .map(|rest| rest[..rest.find("\n```").expect("the end of a block")].to_owned())
+        .collect()
 }
 
 fn script_command(arguments: &[&str]) -> Command {
