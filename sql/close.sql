@@ -15,3 +15,6 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- Last: what stands now is what should.
+SELECT memory.record_schema();

@@ -10,6 +10,7 @@ mod context;
 mod error;
 mod graph;
 mod hold;
+mod ops;
 mod pg;
 mod privacy;
 mod retention;
@@ -68,7 +69,8 @@ extension_sql_file!(
     requires = ["history"]
 );
 extension_sql_file!("../sql/anomaly.sql", name = "anomaly", requires = ["privacy_request"]);
-extension_sql_file!("../sql/close.sql", name = "close", requires = ["anomaly"], finalize);
+extension_sql_file!("../sql/ops_schema.sql", name = "ops_schema", requires = ["anomaly"]);
+extension_sql_file!("../sql/close.sql", name = "close", requires = ["ops_schema"], finalize);
 
 /// Runs once per process that loads the library; once in the postmaster with shared_preload_libraries.
 #[pg_guard]

@@ -12,7 +12,7 @@ INSERT INTO tables_of_all VALUES
     ('auth_keys', true, 'keys for all'), ('service_tokens', true, 'read by auditors'),
     ('relationship_types', true, 'words for all'), ('embedding_spaces', true, 'models for all'),
     ('audit_log', false, 'is the audit'), ('audit_seals', false, 'proves the audit'), ('audit_leaves', false, 'proves the audit'), ('data_access_log', false, 'is an audit'), ('security_violations', false, 'is an audit'),
-    ('privacy_requests', true, 'auditors read it');
+    ('privacy_requests', true, 'auditors read it'), ('schema_expectation', false, 'constant');
 -- What triggers derive from audited tables, and nobody else may write: not audited itself.
 CREATE TEMP TABLE derived (name text PRIMARY KEY, why text);
 INSERT INTO derived VALUES ('search_documents', 'the words of nodes');
@@ -56,7 +56,8 @@ INSERT INTO definers VALUES
     ('memory.request_privacy(text,text,interval,text)', 'a receipt is nobody''s to write'),
     ('memory.perform_privacy_request(uuid,text)', 'a receipt is nobody''s to write'),
     ('memory.refuse_privacy_request(uuid,text,text)', 'a receipt is nobody''s to write'),
-    ('memory.list_privacy_requests(text,boolean,text)', 'only auditors read the table');
+    ('memory.list_privacy_requests(text,boolean,text)', 'only auditors read the table'),
+    ('memory.repair_schema(boolean)', 'an operator owns no table');
 -- Columns of text, jsonb and the like that may have statistics: words from a list, names that the extension gives.
 CREATE TEMP TABLE words (col text PRIMARY KEY);
 INSERT INTO words VALUES
@@ -154,7 +155,7 @@ CREATE TEMP VIEW the_security_definers_are_these AS
     WHERE prosecdef AND NOT coalesce(proconfig, '{}') @> '{"search_path=pg_catalog, pg_temp"}';
 CREATE TEMP VIEW member_tables_are_dumped AS
     SELECT relname::text AS breaks FROM relations AS c
-    WHERE relkind IN ('r', 'p', 'S') AND relname NOT IN ('profile_privileges', 'personal_columns')
+    WHERE relkind IN ('r', 'p', 'S') AND relname NOT IN ('profile_privileges', 'personal_columns', 'schema_expectation')
         AND EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
         AND NOT c.oid = ANY ((SELECT extconfig FROM pg_extension WHERE extname = 'memory_ext')::oid[]);
 CREATE TEMP VIEW everything_in_the_schema_is_a_member AS

@@ -1,0 +1,3 @@
+//! Operations: how the extension is, whether it works, and whether its schema is what was installed.
+
+mod schema;
