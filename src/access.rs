@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{self, LogReads};
 use crate::context::{self, Subject, hold};
-use crate::pg::drain::{self, Drain};
+use crate::pg::drain::{self, Drain, Fill};
 use crate::pg::ring::Record;
 use crate::pg::spi::Statement;
 use crate::pg::{process, role, shmem, time, xact};
@@ -272,6 +272,11 @@ fn insert(id: [u8; 16], tenant: [u8; 16], read: Read) {
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn write_access_log(argument: pg_sys::Datum) {
     DRAIN.empty(argument);
+}
+
+/// How full the ring is, if there is one.
+pub fn fill() -> Option<Fill> {
+    DRAIN.fill()
 }
 
 #[pg_extern(sql = false)]

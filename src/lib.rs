@@ -70,7 +70,8 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/anomaly.sql", name = "anomaly", requires = ["privacy_request"]);
 extension_sql_file!("../sql/ops_schema.sql", name = "ops_schema", requires = ["anomaly"]);
-extension_sql_file!("../sql/close.sql", name = "close", requires = ["ops_schema"], finalize);
+extension_sql_file!("../sql/ops_health.sql", name = "ops_health", requires = ["ops_schema"]);
+extension_sql_file!("../sql/close.sql", name = "close", requires = ["ops_health"], finalize);
 
 /// Runs once per process that loads the library; once in the postmaster with shared_preload_libraries.
 #[pg_guard]

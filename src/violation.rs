@@ -16,7 +16,7 @@ use pgrx::prelude::*;
 use serde::Serialize;
 
 use crate::context::hold;
-use crate::pg::drain::{self, Drain};
+use crate::pg::drain::{self, Drain, Fill};
 use crate::pg::ring::Record;
 use crate::pg::spi::{Statement, unwrap};
 use crate::pg::{autonomous, process, role, shmem, xact};
@@ -269,6 +269,11 @@ pub extern "C-unwind" fn write_violations(argument: pg_sys::Datum) {
 }
 
 /// Writes what the ring has and no worker could be had for: by a worker if there is one now, else in this transaction.
+/// How full the ring is, if there is one.
+pub fn fill() -> Option<Fill> {
+    DRAIN.fill()
+}
+
 #[pg_extern(sql = false)]
 fn flush_security_violations() -> i64 {
     DRAIN.flush(PATIENCE) as i64

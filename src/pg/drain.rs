@@ -71,7 +71,24 @@ pub const LISTENER: xact::Listener = xact::Listener {
     ..xact::Listener::DEAF
 };
 
+/// How full a ring is.
+pub struct Fill {
+    pub slots: usize,
+    pub taken: usize,
+    /// How many records found no place since the server started.
+    pub dropped: u64,
+}
+
 impl Drain {
+    /// How full its ring is; None without shared memory.
+    pub fn fill(&self) -> Option<Fill> {
+        shmem::is_shared().then(|| Fill {
+            slots: self.slots,
+            taken: self.ring().taken(),
+            dropped: self.ring().dropped(),
+        })
+    }
+
     pub fn ring(&self) -> Ring<'static> {
         Ring::new(&self.memory.words()[LAUNCHES..], self.slots, self.slot_bytes)
     }

@@ -84,9 +84,15 @@ impl<'a> Ring<'a> {
     }
 
     /// How many records found no place, of those that fit into a slot.
-    #[cfg(test)]
     pub fn dropped(&self) -> u64 {
         self.words[DROPPED].load(Ordering::Relaxed)
+    }
+
+    /// How many slots are taken.
+    pub fn taken(&self) -> usize {
+        (0..self.slots)
+            .filter(|slot| self.slot(*slot)[STATE].load(Ordering::Relaxed) & 3 != FREE)
+            .count()
     }
 
     /// Puts a record in. None where it does not fit into a slot, or every slot is taken, which is counted.

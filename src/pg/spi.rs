@@ -81,6 +81,21 @@ pub fn write_once<R>(sql: &str, args: &[DatumWithOid<'_>], then: impl FnOnce(Spi
     Spi::connect_mut(|client| then(unwrap(client.update(sql, None, args))))
 }
 
+/// Reads by a statement that is planned for this one run, with the snapshot of the calling statement; works on a standby.
+pub fn read_once<R>(sql: &str, args: &[DatumWithOid<'_>], then: impl FnOnce(SpiTupleTable<'_>) -> R) -> R {
+    let _pinned = PinnedPath::new();
+    Spi::connect(|client| then(unwrap(client.select(sql, None, args))))
+}
+
+/// Raises 25006 in a READ ONLY transaction, for what cannot tell of each of its statements.
+pub fn require_read_write(what: &std::ffi::CStr) {
+    // SAFETY: raise or return.
+    unsafe {
+        pg_sys::PreventCommandDuringRecovery(what.as_ptr());
+        pg_sys::PreventCommandIfReadOnly(what.as_ptr());
+    }
+}
+
 /// Raises 25006 on a standby and 25000 in a parallel worker, as SQL does: Spi would ask for a transaction id first, and fail
 /// with an internal error.
 pub fn require_writable() {

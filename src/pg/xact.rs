@@ -240,28 +240,70 @@ pub struct Refused(pub String);
 /// Runs `work` in a subtransaction. Where the data is refused (SQLSTATE classes 22, 23 and 54) all that it did is undone, and
 /// the caller goes on; any other error goes on its way.
 pub fn attempt<R>(work: impl FnOnce() -> R) -> Result<R, Refused> {
+    subtransaction(
+        true,
+        |error| matches!(error, CaughtError::PostgresError(report) if is_of_the_data(report.sql_error_code())),
+        work,
+    )
+    .map_err(|failed| Refused(failed.message))
+}
+
+/// An error that ended a piece of work.
+pub struct Failed {
+    pub sqlstate: String,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// Runs `work` in a subtransaction. An error ends that, not the caller, and all that `work` did is undone; without `keep` also where there
+/// was none. A cancel, a termination and a panic go on their way.
+pub fn enclosed<R>(keep: bool, work: impl FnOnce() -> R) -> Result<R, Failed> {
+    subtransaction(
+        keep,
+        |error| match error {
+            CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
+                !ends_the_session(report.sql_error_code())
+            }
+            CaughtError::RustPanic { .. } => false,
+        },
+        work,
+    )
+}
+
+fn subtransaction<R>(keep: bool, is_caught: fn(&CaughtError) -> bool, work: impl FnOnce() -> R) -> Result<R, Failed> {
     // SAFETY: inside a transaction; every way out ends the subtransaction once, and restores what plpgsql restores. An error that goes on its
     // way would otherwise leave a session that began no transaction block in a failed one.
     unsafe {
         let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(context);
+        let undo = || {
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        };
         let end = || {
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::CurrentResourceOwner = owner;
         };
         let done = PgTryBuilder::new(AssertUnwindSafe(|| {
             let done = work();
-            pg_sys::ReleaseCurrentSubTransaction();
+            if keep {
+                pg_sys::ReleaseCurrentSubTransaction();
+            } else {
+                undo();
+            }
             Ok(done)
         }))
         .catch_others(|error| {
-            pg_sys::MemoryContextSwitchTo(context);
-            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            undo();
             end();
             match error {
-                CaughtError::PostgresError(report) if is_of_the_data(report.sql_error_code()) => {
-                    Err(Refused(report.message().to_owned()))
+                CaughtError::PostgresError(ref report) | CaughtError::ErrorReport(ref report) if is_caught(&error) => {
+                    Err(Failed {
+                        sqlstate: sqlstate(report.sql_error_code()),
+                        message: report.message().to_owned(),
+                        hint: report.hint().map(str::to_owned),
+                    })
                 }
                 error => error.rethrow(),
             }
@@ -270,6 +312,25 @@ pub fn attempt<R>(work: impl FnOnce() -> R) -> Result<R, Refused> {
         end();
         done
     }
+}
+
+/// Whether it is a cancel or a termination.
+fn ends_the_session(code: PgSqlErrorCode) -> bool {
+    use PgSqlErrorCode::*;
+    [
+        ERRCODE_QUERY_CANCELED,
+        ERRCODE_ADMIN_SHUTDOWN,
+        ERRCODE_CRASH_SHUTDOWN,
+        ERRCODE_DATABASE_DROPPED,
+    ]
+    .contains(&code)
+}
+
+/// The five characters of an error code.
+fn sqlstate(code: PgSqlErrorCode) -> String {
+    (0..5)
+        .map(|i| char::from((code as i32 >> (6 * i) & 0x3f) as u8 + b'0'))
+        .collect()
 }
 
 fn is_of_the_data(code: PgSqlErrorCode) -> bool {

@@ -57,7 +57,8 @@ INSERT INTO definers VALUES
     ('memory.perform_privacy_request(uuid,text)', 'a receipt is nobody''s to write'),
     ('memory.refuse_privacy_request(uuid,text,text)', 'a receipt is nobody''s to write'),
     ('memory.list_privacy_requests(text,boolean,text)', 'only auditors read the table'),
-    ('memory.repair_schema(boolean)', 'an operator owns no table');
+    ('memory.repair_schema(boolean)', 'an operator owns no table'),
+    ('memory.health()', 'an operator may not read what it looks at'), ('memory.verify()', 'an operator has no context, and reads no audit log');
 -- Columns of text, jsonb and the like that may have statistics: words from a list, names that the extension gives.
 CREATE TEMP TABLE words (col text PRIMARY KEY);
 INSERT INTO words VALUES
