@@ -63,11 +63,12 @@ BEGIN ATOMIC
             AND memory.holds_at(n.valid_from, n.valid_to, n.expires_at, statement_timestamp())
         OFFSET 0
     ) AS found
-    WHERE memory.note_read('get_nodes', get_nodes.tenant, get_nodes.user_id)
+    WHERE memory.check_needed('node_ids', get_nodes.node_ids) IS NOT NULL
+        AND memory.note_read('get_nodes', get_nodes.tenant, get_nodes.user_id)
     ORDER BY found.place;
 END;
 COMMENT ON FUNCTION memory.get_nodes(uuid[], text, text) IS
-    'The nodes with these ids, each once, in the order of the ids; unknown, ended and invisible ones are left out alike.';
+    'The nodes with these ids, each once, in the order of the ids; unknown, ended and invisible ones are left out alike. NULL is 22004.';
 
 CREATE FUNCTION memory.holds_tags(tags text[], asked text[]) RETURNS boolean
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 1000
@@ -108,7 +109,7 @@ COMMENT ON FUNCTION memory.list_nodes(text[], text[], integer, text, text) IS
 CREATE FUNCTION memory.delete_nodes(node_ids uuid[], tenant text DEFAULT NULL, user_id text DEFAULT NULL) RETURNS bigint
 LANGUAGE sql
 BEGIN ATOMIC
-    SELECT FROM memory.writer(delete_nodes.tenant, delete_nodes.user_id);
+    SELECT FROM memory.writer(delete_nodes.tenant, delete_nodes.user_id) WHERE memory.check_needed('node_ids', delete_nodes.node_ids) IS NOT NULL;
     SELECT n.node_id
     FROM memory.subject(delete_nodes.tenant, delete_nodes.user_id) AS s
     JOIN memory.nodes AS n ON n.tenant_id = s.tenant_id AND n.user_id = s.subject_id
@@ -133,7 +134,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION memory.delete_nodes(uuid[], text, text) IS
     'Deletes nodes, ended ones too, with their relationships; gives how many there were. end_node() keeps the past. A '
-    'held user is 55000.';
+    'held user is 55000, node_ids NULL 22004.';
 
 CREATE FUNCTION memory.end_node(
     node_id uuid, valid_to timestamptz DEFAULT now(), tenant text DEFAULT NULL, user_id text DEFAULT NULL
@@ -157,7 +158,7 @@ COMMENT ON FUNCTION memory.end_node(uuid, timestamptz, text, text) IS
 CREATE FUNCTION memory.touch_nodes(node_ids uuid[], tenant text DEFAULT NULL, user_id text DEFAULT NULL) RETURNS bigint
 LANGUAGE sql
 BEGIN ATOMIC
-    SELECT FROM memory.writer(touch_nodes.tenant, touch_nodes.user_id);
+    SELECT FROM memory.writer(touch_nodes.tenant, touch_nodes.user_id) WHERE memory.check_needed('node_ids', touch_nodes.node_ids) IS NOT NULL;
     SELECT n.node_id
     FROM memory.subject(touch_nodes.tenant, touch_nodes.user_id) AS s
     JOIN memory.nodes AS n ON n.tenant_id = s.tenant_id AND n.user_id = s.subject_id
@@ -175,7 +176,7 @@ BEGIN ATOMIC
     SELECT count(*) FROM touched WHERE memory.subject(touch_nodes.tenant, touch_nodes.user_id) IS NOT NULL;
 END;
 COMMENT ON FUNCTION memory.touch_nodes(uuid[], text, text) IS
-    'Counts an access to each of these nodes (last_accessed, access_count); gives how many there were.';
+    'Counts an access to each of these nodes (last_accessed, access_count); gives how many there were. NULL is 22004.';
 
 SELECT memory.allow('app', 'store_node', 'store_nodes', 'readable_nodes', 'get_nodes', 'holds_tags', 'list_nodes', 'delete_nodes',
     'end_node', 'touch_nodes');

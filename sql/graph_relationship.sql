@@ -70,12 +70,13 @@ BEGIN ATOMIC
         WHERE n.tenant_id = (found.r).tenant_id AND n.user_id = (found.r).user_id
             AND n.node_id IN ((found.r).from_node_id, (found.r).to_node_id)
             AND memory.holds_at(n.valid_from, n.valid_to, n.expires_at, moment.as_of)
-    ) AND memory.note_read('get_relationships', get_relationships.tenant, get_relationships.user_id)
+    ) AND memory.check_needed('node_id', get_relationships.node_id) IS NOT NULL
+        AND memory.note_read('get_relationships', get_relationships.tenant, get_relationships.user_id)
     ORDER BY found.id;
 END;
 COMMENT ON FUNCTION memory.get_relationships(uuid, text, timestamptz, text, text) IS
     'The node''s relationships at as_of (NULL: now), oldest first: out of it, in to it, or both (one with itself once). '
-    'Those whose other node is not seen at as_of are left out. Another direction is 22023; of an unknown node there are none.';
+    'Those whose other node is not seen at as_of are left out. Another direction is 22023, node_id NULL 22004; of an unknown node there are none.';
 
 CREATE FUNCTION memory.traverse(
     start_nodes uuid[], max_depth integer DEFAULT 3, direction text DEFAULT 'out', relationship_types text[] DEFAULT NULL,
