@@ -233,29 +233,34 @@ pub struct Refused(pub String);
 /// Runs `work` in a subtransaction. Where the data is refused (SQLSTATE classes 22, 23 and 54) all that it did is undone, and
 /// the caller goes on; any other error goes on its way.
 pub fn attempt<R>(work: impl FnOnce() -> R) -> Result<R, Refused> {
-    // SAFETY: inside a transaction; every way out ends the subtransaction once, and restores what plpgsql restores. An error
-    // that goes on its way is left to the abort of the transaction around it.
+    // SAFETY: inside a transaction; every way out ends the subtransaction once, and restores what plpgsql restores. An error that goes on its
+    // way would otherwise leave a session that began no transaction block in a failed one.
     unsafe {
         let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(context);
+        let end = || {
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::CurrentResourceOwner = owner;
+        };
         let done = PgTryBuilder::new(AssertUnwindSafe(|| {
             let done = work();
             pg_sys::ReleaseCurrentSubTransaction();
             Ok(done)
         }))
-        .catch_others(|error| match error {
-            CaughtError::PostgresError(report) if is_of_the_data(report.sql_error_code()) => {
-                Err(Refused(report.message().to_owned()))
+        .catch_others(|error| {
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            end();
+            match error {
+                CaughtError::PostgresError(report) if is_of_the_data(report.sql_error_code()) => {
+                    Err(Refused(report.message().to_owned()))
+                }
+                error => error.rethrow(),
             }
-            error => error.rethrow(),
         })
         .execute();
-        if done.is_err() {
-            pg_sys::RollbackAndReleaseCurrentSubTransaction();
-        }
-        pg_sys::MemoryContextSwitchTo(context);
-        pg_sys::CurrentResourceOwner = owner;
+        end();
         done
     }
 }

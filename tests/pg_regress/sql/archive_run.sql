@@ -108,6 +108,15 @@ DELETE FROM memory.tenants WHERE slug = 'run-b';
 SELECT sessions, events, more FROM memory.run_archival('0');
 SELECT payload->'_tenant' AS _tenant FROM memory.agent_events_archive WHERE session_id = 'orphan';
 
+-- an_error_in_the_archive_ends_the_call_and_not_the_session
+SELECT memory.log_event('stuck', 'log', '{}', tenant => 'run-a', user_id => 'u') IS NOT NULL AS logged;
+CREATE FUNCTION run_stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'stop'; END $$;
+CREATE TRIGGER run_stop BEFORE INSERT ON memory.agent_events_archive FOR EACH STATEMENT EXECUTE FUNCTION run_stop();
+SELECT sessions, events, more FROM memory.run_archival('0');
+DROP TRIGGER run_stop ON memory.agent_events_archive;
+DROP FUNCTION run_stop;
+SELECT sessions, events, more FROM memory.run_archival('0');
+
 -- read_only_functions_work_in_a_read_only_transaction
 BEGIN READ ONLY;
 SELECT count(*) FROM memory.replay_session('ended', 'run-a', 'u1');
