@@ -184,7 +184,9 @@ BEGIN;
 SELECT FROM memory.authenticate(mint.token(jsonb_build_object('sub', 'alice', 'exp', extract(epoch FROM clock_timestamp())::bigint - 30)));
 \set VERBOSITY terse
 ROLLBACK;
+\set VERBOSITY sqlstate
 SET memory.token_leeway = 301;
+\set VERBOSITY terse
 SET memory.token_max_ttl = '5min';
 BEGIN;
 SELECT FROM memory.authenticate(mint.token('{"sub": "alice"}'));
