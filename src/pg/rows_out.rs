@@ -180,7 +180,11 @@ impl<'a> Rows<'a> {
         let begin = self.words.len();
         self.value(Gathered::Inside(begin));
         let bytes = ((HEAD + 2 * length) * size_of::<u64>()) as u32;
-        let size = if cfg!(target_endian = "little") { bytes << 2 } else { bytes };
+        let size = if cfg!(target_endian = "little") {
+            bytes << 2
+        } else {
+            bytes
+        };
         let pair = |a: u32, b: u32| {
             let mut word = [0; 8];
             word[..4].copy_from_slice(&a.to_ne_bytes());
@@ -200,7 +204,10 @@ impl<'a> Rows<'a> {
 
     /// Ends a row, which has as many values as the function has columns.
     pub fn end_row(&mut self) {
-        assert!(self.values.len().is_multiple_of(self.columns), "as many values as columns");
+        assert!(
+            self.values.len().is_multiple_of(self.columns),
+            "as many values as columns"
+        );
         if self.values.len() >= MOST_VALUES || self.words.len() >= MOST_WORDS {
             self.flush();
         }
