@@ -5,6 +5,7 @@
 //! The harness panics where a step fails: in a test, that is the report.
 
 pub mod graph;
+pub mod marker;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
