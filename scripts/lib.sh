@@ -69,3 +69,11 @@ use_pg() {
     bindir=$tree/$(<"$tree/.bindir")
     pg_config=$bindir/pg_config
 }
+
+# upgrade_script FILE: an upgrade script that is not released yet, with the files that its lines `-- include: FILE` name in their places.
+upgrade_script() {
+    local line
+    while IFS= read -r line; do
+        if [[ $line == '-- include: '* ]]; then cat "$root/${line#-- include: }"; else printf '%s\n' "$line"; fi
+    done <"$1"
+}

@@ -34,7 +34,7 @@ BEGIN ATOMIC
             b.until - b.period - interval '28 days' AS month,
             extract(epoch FROM greatest(interval '7 days', 7 * b.period)) / extract(epoch FROM b.period) AS pieces
         FROM (
-            SELECT security_anomalies.until, make_interval(secs => seconds) AS period
+            SELECT memory.check_needed('until', security_anomalies.until) AS until, make_interval(secs => seconds) AS period
             FROM (SELECT least(extract(epoch FROM security_anomalies.period), 31536000)::double precision AS seconds) AS p
             -- Whole months have no length.
             WHERE memory.check_positive('period', CASE WHEN security_anomalies.period IS NOT NULL THEN ceil(p.seconds)::integer END) > 0
@@ -114,7 +114,7 @@ BEGIN ATOMIC
     ORDER BY 3 DESC, 1, 2;
 END;
 COMMENT ON FUNCTION memory.security_anomalies(timestamptz, interval) IS
-    'detect_security_anomalies() as of another time, of what is in the tables. An auditor''s.';
+    'detect_security_anomalies() as of another time (NULL is 22004), of what is in the tables. An auditor''s.';
 
 CREATE FUNCTION memory.detect_security_anomalies(period interval DEFAULT '1 hour')
 RETURNS TABLE (kind text, subject text, score double precision, detail jsonb)
@@ -130,4 +130,4 @@ COMMENT ON FUNCTION memory.detect_security_anomalies(interval) IS
     'all of it; never under 0.5, or 3 users), from 6 on. export_hour: an export, by a performed request or logged as a read, where there were ten in 28 days, at an hour of the day (UTC) at and beside which there was none; '
     'the score is minus the decimal logarithm of the share of such hours. detail: who, how many, what was usual. Run it once per period. A period of more than a year counts as one; one that is not above zero is 22023, NULL 22004. An auditor''s. '
     'Costs reading seven days of the violations, of the audit log and of the access log, and 28 days of exports.';
-SELECT memory.allow('auditor', 'surprise', 'security_anomalies', 'detect_security_anomalies', 'check_positive');
+SELECT memory.allow('auditor', 'surprise', 'security_anomalies', 'detect_security_anomalies', 'check_needed', 'check_positive');

@@ -1,5 +1,11 @@
 -- Checks of arguments, for functions written in SQL. Each gives its value back, or raises the contract's error.
 
+CREATE FUNCTION memory.check_needed(argument text, value anyelement) RETURNS anyelement
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'check_needed';
+COMMENT ON FUNCTION memory.check_needed(text, anyelement) IS
+    'Internal: the value, if it is not NULL; else 22004, naming the argument. As a condition by itself it is asked even where there is nothing to read.';
+
 CREATE FUNCTION memory.check_object(argument text, value jsonb) RETURNS jsonb
 LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'check_object';
@@ -36,5 +42,5 @@ AS 'MODULE_PATHNAME', 'check_found_wrapper';
 COMMENT ON FUNCTION memory.check_found(boolean, text, text) IS
     'Internal: raises P0002 "unknown <kind> <id>" unless found; 22004 where the id is NULL.';
 
-SELECT memory.allow('app', 'check_object', 'check_text', 'check_positive', 'check_interval', 'check_word',
+SELECT memory.allow('app', 'check_needed', 'check_object', 'check_text', 'check_positive', 'check_interval', 'check_word',
     'check_found');

@@ -8,7 +8,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'set_security_context_wrapper';
 COMMENT ON FUNCTION memory.set_security_context(text, text, text, text, boolean, boolean) IS
     'Says who is asking: with user_id that user of the tenant, without it a service (service_name) that sees the whole tenant. '
-    'session_id goes into the audit log, and is the session of nodes that are stored without one. Local to the transaction '
+    'NULL stands for the default. session_id goes into the audit log, and is the session of nodes that are stored without one. Local to the transaction '
     'unless is_local is false; outside of a transaction block a local one warns and is gone at once. sealed: nobody changes it '
     'until the transaction ends. Needs the profile service for the tenant, else 42501, and so does a change of a sealed one; an '
     'unknown tenant is P0002; neither user_id nor service_name 22004; sealed without is_local 22023.';

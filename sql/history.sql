@@ -94,13 +94,14 @@ BEGIN ATOMIC
     SELECT w.owner, w.life, w.place, w.changed_at, w.operation, w.actor, w.changes
     FROM whole AS w
     -- Asked even where there is nothing to read: see context.sql.
-    WHERE memory.owned_scope(node_changes.tenant, node_changes.user_id) IS NOT NULL;
+    WHERE memory.owned_scope(node_changes.tenant, node_changes.user_id) IS NOT NULL
+        AND memory.check_needed('node_id', node_changes.node_id) IS NOT NULL;
 END;
 COMMENT ON FUNCTION memory.node_changes(uuid, text, text) IS
     'Internal: the changes of a node that the audit log knows, of each user who had it (owner), in the order of place: changes is the log''s, '
     '{"old": …, "new": …}, of an UPDATE the columns that changed. A life begins with an INSERT, or with an entry without changes and actor where '
     'the log has forgotten its beginning, and ends with DELETE, TRUNCATE or PRESENT, whose old is the whole row. So the state after an entry is '
-    'the old of all later ones of its life laid over each other, the earliest last. Errors as scope().';
+    'the old of all later ones of its life laid over each other, the earliest last. Errors as scope(); node_id NULL is 22004.';
 
 CREATE FUNCTION memory.node_history(
     node_id uuid, tenant text DEFAULT NULL, user_id text DEFAULT NULL,
@@ -134,7 +135,7 @@ COMMENT ON FUNCTION memory.node_history(uuid, text, text) IS
     'TRUNCATE: before). operation is INSERT, UPDATE, DELETE or TRUNCATE; being given to another user is DELETE here and INSERT there. Each change is a '
     'version, the end of its validity too, but not a touch. actor is the user in whose context it was done, else the service, else '
     'the role; NULL where the audit log remembers no more: then the first version is the state that it left. Ended and deleted nodes have a '
-    'history; of an unknown or invisible one, or one that was erased or removed by retention, there is none. Costs 1 ms, and 30 µs per version of 1 kB.';
+    'history; of an unknown or invisible one, or one that was erased or removed by retention, there is none; NULL is 22004. Costs 1 ms, and 30 µs per version of 1 kB.';
 
 CREATE FUNCTION memory.node_as_of(
     node_id uuid, at timestamptz, tenant text DEFAULT NULL, user_id text DEFAULT NULL
@@ -172,6 +173,6 @@ END;
 COMMENT ON FUNCTION memory.node_as_of(uuid, timestamptz, text, text) IS
     'The node''s row as the database had it at a moment (NULL: now), as jsonb by column name, touches and all; NULL where there was none. What was '
     'written by then counts, not what was valid: for that, ask with as_of, or look at valid_from and valid_to. Before what the audit log '
-    'remembers it is NULL, unknown. Costs 1 ms, and 15 µs per change of 1 kB.';
+    'remembers it is NULL, unknown. node_id NULL is 22004. Costs 1 ms, and 15 µs per change of 1 kB.';
 
 SELECT memory.allow('app', 'overlay', 'node_changes', 'node_history', 'node_as_of');

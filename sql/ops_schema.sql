@@ -274,10 +274,13 @@ BEGIN ATOMIC
         SELECT DISTINCT t.kind || ' ' || t.name AS object, a.grantee AS role, a.privilege_type || t.part AS privilege
         FROM thing AS t, LATERAL aclexplode(t.acl) AS a, extension AS e WHERE a.grantee NOT IN (0, e.extowner)
     ), granted AS (
-        SELECT g.grantee, p.object, trim(privilege) AS privilege
+        SELECT g.grantee, p.object, privilege.words[1] || coalesce(' (' || trim(part.name) || ')', '') AS privilege
         FROM memory.access_grants AS g
         JOIN memory.profile_privileges AS p ON p.profile = g.profile OR p.profile = 'app' AND g.profile = 'service'
-        CROSS JOIN LATERAL regexp_split_to_table(p.privileges, ',') AS privilege
+        CROSS JOIN LATERAL regexp_matches(p.privileges, '([A-Z]+)(?: *\(([^)]*)\))?', 'g') AS privilege (words)
+        -- of a table, or of some of its columns
+        CROSS JOIN LATERAL regexp_split_to_table(coalesce(privilege.words[2], ''), ',') AS named (name)
+        CROSS JOIN LATERAL (SELECT nullif(named.name, '')) AS part (name)
         WHERE EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = g.grantee)
     ), expected AS (
         SELECT DISTINCT t.kind || ' ' || t.name AS object, g.grantee::oid AS role, g.privilege

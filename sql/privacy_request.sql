@@ -128,11 +128,12 @@ BEGIN ATOMIC
     WHERE memory.privacy_tenant(list_privacy_requests.tenant) IS NOT NULL
         AND p.tenant_id = memory.privacy_tenant(list_privacy_requests.tenant)
         AND p.state = coalesce(memory.check_word('state', list_privacy_requests.state, '{requested,held,done,refused}'), p.state)
-        AND (NOT coalesce(list_privacy_requests.overdue, false) OR p.state IN ('requested', 'held') AND p.due_at < now())
+        AND memory.check_needed('overdue', list_privacy_requests.overdue) IS NOT NULL
+        AND (NOT list_privacy_requests.overdue OR p.state IN ('requested', 'held') AND p.due_at < now())
     ORDER BY p.due_at, p.request_id;
 END;
 COMMENT ON FUNCTION memory.list_privacy_requests(text, boolean, text) IS
-    'The tenant''s requests, of one state or all, the first due first; overdue: those that are still open past their time. Needs a service context (42501); an unknown state is 22023.';
+    'The tenant''s requests, of one state or all, the first due first; overdue: those that are still open past their time. Needs a service context (42501); an unknown state is 22023, overdue NULL 22004.';
 
 SELECT memory.allow('service', 'privacy_tenant', 'export_user_document', 'import_user_data', 'request_privacy', 'perform_privacy_request',
     'refuse_privacy_request', 'list_privacy_requests');

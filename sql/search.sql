@@ -56,7 +56,8 @@ BEGIN ATOMIC
         ORDER BY hit.in_summary DESC, n.created_at DESC, n.node_id DESC
         LIMIT memory.check_positive('max_results', search_nodes.max_results)
     ) AS found
-    WHERE memory.note_read('search_nodes', search_nodes.tenant, search_nodes.user_id)
+    WHERE memory.check_needed('fuzzy', search_nodes.fuzzy) IS NOT NULL
+        AND memory.note_read('search_nodes', search_nodes.tenant, search_nodes.user_id)
     ORDER BY found.in_summary DESC, found.created_at DESC, found.node_id DESC;
 END;
 COMMENT ON FUNCTION memory.search_nodes(text, text[], integer, boolean, text, text) IS

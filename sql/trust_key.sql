@@ -121,7 +121,7 @@ BEGIN ATOMIC
                 SELECT FROM memory.user_keys AS c WHERE c.tenant_id = k.tenant_id AND c.user_id = k.user_id AND c.is_current
             ),
             k.created_at
-        FROM jsonb_to_recordset(import_user_keys.keys) AS k (
+        FROM jsonb_to_recordset(memory.check_needed('keys', import_user_keys.keys)) AS k (
             tenant_id uuid, user_id text, key_id uuid, wrapped_key bytea, is_current boolean, created_at timestamptz
         )
         ORDER BY k.tenant_id, k.user_id COLLATE "C", k.key_id

@@ -81,6 +81,9 @@ ALTER TABLE memory.service_tokens ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SEC
 CREATE POLICY auditors ON memory.service_tokens FOR SELECT USING (tenant_id = ANY (memory.audited_tenants()));
 COMMENT ON POLICY auditors ON memory.service_tokens IS 'An auditor reads the tenants that it audits.';
 SELECT memory.allow_table('auditor', 'SELECT', 'service_tokens');
+-- All but what keys are made of.
+SELECT memory.allow_table('operator',
+    'SELECT (key_id, algorithm, issuer, audience, tenants, scopes, may_serve, is_own, created_at, expires_at, revoked_at)', 'auth_keys');
 
 CREATE FUNCTION memory.authenticate(token text) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -131,7 +134,7 @@ CREATE FUNCTION memory.list_auth_keys(
     OUT key_id text, OUT algorithm text, OUT issuer text, OUT audience text, OUT tenants uuid[], OUT scopes text[],
     OUT may_serve boolean, OUT is_own boolean, OUT created_at timestamptz, OUT expires_at timestamptz, OUT revoked_at timestamptz
 ) RETURNS SETOF record
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT k.key_id, k.algorithm, k.issuer, k.audience, k.tenants, k.scopes, k.may_serve, k.is_own, k.created_at, k.expires_at,
         k.revoked_at

@@ -49,7 +49,7 @@ BEGIN ATOMIC
     ON CONFLICT (name) DO UPDATE SET description = excluded.description;
 END;
 COMMENT ON FUNCTION memory.register_context_type(text, text) IS
-    'Adds a word for nodes, or describes it anew. An operator''s.';
+    'Adds a word for nodes, or describes it anew; the description may be NULL. An operator''s.';
 
 CREATE FUNCTION memory.register_relationship_type(name text, description text) RETURNS void
 LANGUAGE sql
@@ -59,7 +59,7 @@ BEGIN ATOMIC
     ON CONFLICT (name) DO UPDATE SET description = excluded.description;
 END;
 COMMENT ON FUNCTION memory.register_relationship_type(text, text) IS
-    'Adds a word for relationships, or describes it anew. An operator''s.';
+    'Adds a word for relationships, or describes it anew; the description may be NULL. An operator''s.';
 
 CREATE FUNCTION memory.register_event_type(name text, description text) RETURNS void
 LANGUAGE sql
@@ -69,7 +69,7 @@ BEGIN ATOMIC
     ON CONFLICT (name) DO UPDATE SET description = excluded.description;
 END;
 COMMENT ON FUNCTION memory.register_event_type(text, text) IS
-    'Adds a word for events, or describes it anew. An operator''s.';
+    'Adds a word for events, or describes it anew; the description may be NULL. An operator''s.';
 
 SELECT memory.declare_table(vocabulary, 'shared', '{description}', 'WHERE NOT built_in')
 FROM unnest('{memory.context_types, memory.relationship_types, memory.event_types}'::regclass[]) AS vocabulary;

@@ -93,6 +93,13 @@ pub fn unknown(kind: &str, id: &str) -> Error {
     )
 }
 
+raw_function!(check_needed, pg_finfo_check_needed, |call| {
+    match needed(call.str(0).unwrap_or_default(), call.is_given(1).then_some(())) {
+        Ok(()) => call.same(1),
+        Err(error) => error.raise(),
+    }
+});
+
 raw_function!(check_object, pg_finfo_check_object, |call| {
     let argument = call.str(0).unwrap_or_default();
     match object(argument, call.argument(1)) {

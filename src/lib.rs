@@ -43,10 +43,21 @@ extension_sql_file!("../sql/trust_key.sql", name = "trust_key", requires = ["hol
 extension_sql_file!("../sql/session.sql", name = "session", requires = ["trust_key"]);
 extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["session"]);
 extension_sql_file!("../sql/graph.sql", name = "graph", requires = ["archive"]);
+extension_sql_file!("../sql/graph_node.sql", name = "graph_node", requires = ["graph"]);
+extension_sql_file!(
+    "../sql/graph_relationship.sql",
+    name = "graph_relationship",
+    requires = ["graph_node"]
+);
+extension_sql_file!(
+    "../sql/graph_user.sql",
+    name = "graph_user",
+    requires = ["graph_relationship"]
+);
 extension_sql_file!(
     "../sql/graph_question.sql",
     name = "graph_question",
-    requires = ["graph"]
+    requires = ["graph_user"]
 );
 extension_sql_file!(
     "../sql/search_document.sql",

@@ -3,6 +3,8 @@
 //! Pure. It holds the nodes and edges that are seen at one time and, as these change only when something begins or ends, through the span of
 //! time around it that `Sieve` finds.
 
+use std::cell::RefCell;
+
 use super::Direction;
 use super::ground::{Node, TooMany};
 use super::walk::{Reached, Walk};
@@ -83,6 +85,9 @@ pub struct Adjacency {
     pub kinds: Vec<String>,
     out: Side,
     into: Side,
+    /// For walks, by number: from which place a node was reached, along which type. What it holds between them means nothing; that it is
+    /// there saves each walk to ask the system for as many bytes.
+    from: RefCell<Vec<(u32, u16)>>,
 }
 
 /// What is walked along.
@@ -141,17 +146,19 @@ impl Adjacency {
     pub fn new(nodes: Vec<Node>, kinds: Vec<String>, edges: &[Edge]) -> Self {
         let out = Side::new(nodes.len(), edges, |edge| edge.from, |edge| edge.to);
         let into = Side::new(nodes.len(), edges, |edge| edge.to, |edge| edge.from);
+        let from = RefCell::new(vec![(0, 0); nodes.len()]);
         Self {
             nodes,
             kinds,
             out,
             into,
+            from,
         }
     }
 
     /// How many bytes a graph of so many nodes and edges takes.
     pub fn size(nodes: usize, edges: usize) -> usize {
-        nodes * (size_of::<Node>() + 2 * size_of::<u32>()) + edges * 2 * size_of::<Half>()
+        nodes * (size_of::<Node>() + 2 * size_of::<u32>() + size_of::<(u32, u16)>()) + edges * 2 * size_of::<Half>()
     }
 
     pub fn number(&self, node: Node) -> Option<u32> {
@@ -193,10 +200,10 @@ impl Adjacency {
             return Err(TooMany);
         }
         let words = self.nodes.len().div_ceil(64);
-        // By number: whether reached, from which place along which type; and what is reached in this step. Zeroed memory costs what is touched of it.
+        // By number: whether reached, and whether in this step.
         let mut reached = vec![0u64; words];
         let mut level = vec![0u64; words];
-        let mut from = vec![(0u32, 0u16); self.nodes.len()];
+        let mut from = self.from.borrow_mut();
         // The numbers of the last step's nodes, with their places.
         let mut parents: Vec<(u32, u32)> = Vec::new();
         for node in start {

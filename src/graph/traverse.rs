@@ -11,12 +11,9 @@ use crate::check;
 use crate::context::{self, Reach};
 use crate::error::{Error, Result};
 use crate::pg::call::{Call, StaticText};
-use crate::pg::rows_out::{Rows, UuidArray, Value};
+use crate::pg::rows_out::Rows;
 use crate::raw_function;
 use crate::vocabulary::Vocabulary;
-
-/// How many rows are given between two looks for a cancel.
-const PAUSE: usize = 4096;
 
 raw_function!(traverse, pg_finfo_traverse, |call| match answer(call) {
     Ok(()) => call.null(),
@@ -48,29 +45,29 @@ fn answer(call: Call) -> Result<()> {
         .map(|walk| walk.kinds.iter().map(|kind| StaticText::new(kind)).collect())
         .collect();
     let mut rows = Rows::begin(call);
-    let mut path = UuidArray::default();
-    for (i, (of, place)) in order(&walks).enumerate() {
-        if i % PAUSE == 0 {
-            pgrx::check_for_interrupts!();
-        }
+    for (of, place) in order(&walks) {
         let walk = &walks[of];
         let reached = walk.reached[place];
-        let parent = reached
-            .from
-            .map(|(parent, _)| walk.reached[parent as usize].node.to_be_bytes());
-        if paths {
-            path.fill(walk.path(place).into_iter());
+        rows.uuid(reached.node);
+        rows.integer(reached.depth as i32);
+        match reached.from {
+            Some((parent, kind)) => {
+                rows.uuid(walk.reached[parent as usize].node);
+                rows.text(&kinds[of][kind as usize]);
+            }
+            None => {
+                rows.null();
+                rows.null();
+            }
         }
-        rows.put([
-            Value::Uuid(&reached.node.to_be_bytes()),
-            Value::Integer(reached.depth as i32),
-            parent.as_ref().map_or(Value::Null, Value::Uuid),
-            reached
-                .from
-                .map_or(Value::Null, |(_, kind)| Value::Text(&kinds[of][kind as usize])),
-            if paths { Value::Uuids(&path) } else { Value::Null },
-        ]);
+        if paths {
+            rows.uuids_from_the_end(reached.depth as usize + 1, walk.back(place));
+        } else {
+            rows.null();
+        }
+        rows.end_row();
     }
+    rows.end();
     Ok(())
 }
 

@@ -25,17 +25,14 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// The nodes from the start to this place, both included.
-    pub fn path(&self, place: usize) -> Vec<Node> {
-        let mut at = &self.reached[place];
-        let mut path = Vec::with_capacity(at.depth as usize + 1);
-        path.push(at.node);
-        while let Some((parent, _)) = at.from {
-            at = &self.reached[parent as usize];
-            path.push(at.node);
-        }
-        path.reverse();
-        path
+    /// The nodes from this place back to the start, both included: one more than its depth.
+    pub fn back(&self, place: usize) -> impl Iterator<Item = Node> {
+        let mut next = Some(place);
+        std::iter::from_fn(move || {
+            let at = &self.reached[next?];
+            next = at.from.map(|(parent, _)| parent as usize);
+            Some(at.node)
+        })
     }
 }
 
@@ -226,7 +223,7 @@ mod tests {
         };
         let walk = walk(&mut graph, &[1, 1], 9, 10).unwrap();
         assert_eq!(rows(&walk)[3], (2, 4, Some((2, "b".to_owned()))));
-        assert_eq!(walk.path(3), [1, 2, 4]);
+        assert_eq!(walk.back(3).collect::<Vec<_>>(), [4, 2, 1]);
         assert_eq!(walk.reached.len(), 4);
     }
 
@@ -257,10 +254,10 @@ mod tests {
             let walk = walk(&mut graph, &start, depth, 100).unwrap();
             prop_assert_eq!(rows(&walk), expected);
             for (i, reached) in walk.reached.iter().enumerate() {
-                let path = walk.path(i);
-                prop_assert_eq!(path.len() as u32, reached.depth + 1);
-                prop_assert_eq!(path.last(), Some(&reached.node));
-                prop_assert!(start.contains(&path[0]));
+                let back: Vec<Node> = walk.back(i).collect();
+                prop_assert_eq!(back.len() as u32, reached.depth + 1);
+                prop_assert_eq!(back[0], reached.node);
+                prop_assert!(start.contains(back.last().unwrap()));
             }
         }
     }

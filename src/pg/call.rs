@@ -100,6 +100,12 @@ impl Call {
         }
     }
 
+    /// Whether the argument is not NULL.
+    pub fn is_given(&self, argument: usize) -> bool {
+        // SAFETY: the call's own struct.
+        unsafe { !(*self.0).args.as_slice(argument + 1)[argument].isnull }
+    }
+
     /// Answers an argument as it came.
     pub fn same(&self, argument: usize) -> pg_sys::Datum {
         // SAFETY: the call's own struct; the function is declared to return the argument's type.

@@ -5,6 +5,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::ffi::CString;
+use std::marker::PhantomData;
 
 use super::call::{Call, StaticText};
 use super::rows::{self, Query};
@@ -86,32 +87,103 @@ fn run(
     call.null()
 }
 
-/// A value of a row that is put.
-#[derive(Clone, Copy)]
-pub enum Value<'a> {
-    Null,
-    Integer(i32),
-    Uuid(&'a [u8; 16]),
-    Text(&'a StaticText),
-    Uuids(&'a UuidArray),
+/// The answer of a call, column by column. Rows are gathered and handed over many at once: to cross from Rust to PostgreSQL and back for each
+/// takes as long as to store it.
+pub struct Rows<'a> {
+    rows: *mut pg_sys::Tuplestorestate,
+    descriptor: pg_sys::TupleDesc,
+    columns: usize,
+    /// Of the rows that are gathered, one after the other.
+    values: Vec<Gathered>,
+    nulls: Vec<bool>,
+    /// What values are that are passed by reference.
+    words: Vec<u64>,
+    texts: PhantomData<&'a StaticText>,
 }
 
-/// A uuid[] that is filled again and again: a varlena with its header, aligned.
-#[derive(Default)]
-pub struct UuidArray(Vec<u64>);
+#[derive(Clone, Copy)]
+enum Gathered {
+    Datum(pg_sys::Datum),
+    /// At this place in `words`.
+    Inside(usize),
+}
 
-impl UuidArray {
-    /// Takes the place of what is in it; not empty.
-    pub fn fill(&mut self, ids: impl ExactSizeIterator<Item = u128>) {
+/// How many words and values are gathered: they stay in the processor's nearest memory.
+const MOST_WORDS: usize = 1024;
+const MOST_VALUES: usize = 512;
+
+/// Not the binding's, which guards each call against PostgreSQL's errors: `flush` guards many.
+mod unguarded {
+    use pgrx::pg_sys;
+
+    unsafe extern "C-unwind" {
+        pub fn tuplestore_putvalues(
+            state: *mut pg_sys::Tuplestorestate,
+            descriptor: pg_sys::TupleDesc,
+            values: *mut pg_sys::Datum,
+            nulls: *mut bool,
+        );
+    }
+}
+
+impl<'a> Rows<'a> {
+    /// Begins the answer of a function that is declared to return rows. In memory they may take what a hash table may (work_mem times
+    /// hash_mem_multiplier): such an answer is what a recursive query has in one.
+    pub fn begin(call: Call) -> Self {
+        // SAFETY: as in `run`; the empty tuplestore is replaced by another of the same lifetime.
+        let (rows, descriptor, columns) = unsafe {
+            let info = call.info();
+            pg_sys::InitMaterializedSRF(info, 0);
+            let result = (*info).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            pg_sys::tuplestore_end((*result).setResult);
+            let before = pg_sys::MemoryContextSwitchTo((*(*result).econtext).ecxt_per_query_memory);
+            let again = (*result).allowedModes & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random as i32 != 0;
+            let kilobytes = i32::try_from(pg_sys::get_hash_memory_limit() / 1024).unwrap_or(i32::MAX);
+            (*result).setResult = pg_sys::tuplestore_begin_heap(again, false, kilobytes);
+            pg_sys::MemoryContextSwitchTo(before);
+            let descriptor = (*result).setDesc;
+            ((*result).setResult, descriptor, (*descriptor).natts as usize)
+        };
+        Self {
+            rows,
+            descriptor,
+            columns,
+            values: Vec::with_capacity(MOST_VALUES + columns),
+            nulls: Vec::with_capacity(MOST_VALUES + columns),
+            words: Vec::with_capacity(MOST_WORDS),
+            texts: PhantomData,
+        }
+    }
+
+    pub fn null(&mut self) {
+        self.values.push(Gathered::Datum(pg_sys::Datum::null()));
+        self.nulls.push(true);
+    }
+
+    pub fn integer(&mut self, number: i32) {
+        self.value(Gathered::Datum(pg_sys::Datum::from(number)));
+    }
+
+    pub fn text(&mut self, text: &'a StaticText) {
+        self.value(Gathered::Datum(text.datum()));
+    }
+
+    pub fn uuid(&mut self, id: u128) {
+        self.value(Gathered::Inside(self.words.len()));
+        self.id(id);
+    }
+
+    /// A uuid[], not empty; its ids come last first.
+    pub fn uuids_from_the_end(&mut self, length: usize, ids: impl Iterator<Item = u128>) {
         // ArrayType, of one dimension: total length, number of dimensions, no NULLs, element type, length, lower bound.
-        const HEAD: usize = 24;
-        let length = ids.len();
-        let bytes = HEAD + 16 * length;
-        self.0.clear();
+        const HEAD: usize = 3;
+        let begin = self.words.len();
+        self.value(Gathered::Inside(begin));
+        let bytes = ((HEAD + 2 * length) * size_of::<u64>()) as u32;
         let size = if cfg!(target_endian = "little") {
-            (bytes as u32) << 2
+            bytes << 2
         } else {
-            bytes as u32
+            bytes
         };
         let pair = |a: u32, b: u32| {
             let mut word = [0; 8];
@@ -119,53 +191,70 @@ impl UuidArray {
             word[4..].copy_from_slice(&b.to_ne_bytes());
             u64::from_ne_bytes(word)
         };
-        self.0.push(pair(size, 1));
-        self.0.push(pair(0, u32::from(pg_sys::UUIDOID)));
-        self.0.push(pair(length as u32, 1));
-        for id in ids {
-            self.0.push(((id >> 64) as u64).to_be());
-            self.0.push((id as u64).to_be());
-        }
+        self.words.push(pair(size, 1));
+        self.words.push(pair(0, u32::from(pg_sys::UUIDOID)));
+        self.words.push(pair(length as u32, 1));
+        let first = self.words.len();
+        ids.for_each(|id| self.id(id));
+        let ids = &mut self.words[first..];
+        assert!(ids.len() == 2 * length, "as many as were said");
+        ids.reverse();
+        ids.chunks_exact_mut(2).for_each(|id| id.swap(0, 1));
     }
-}
 
-/// The answer of a call, row by row.
-pub struct Rows {
-    rows: *mut pg_sys::Tuplestorestate,
-    descriptor: pg_sys::TupleDesc,
-}
-
-impl Rows {
-    /// Begins the answer of a function that is declared to return rows.
-    pub fn begin(call: Call) -> Self {
-        // SAFETY: as in `run`.
-        unsafe {
-            let info = call.info();
-            pg_sys::InitMaterializedSRF(info, 0);
-            let result = (*info).resultinfo.cast::<pg_sys::ReturnSetInfo>();
-            Self {
-                rows: (*result).setResult,
-                descriptor: (*result).setDesc,
-            }
+    /// Ends a row, which has as many values as the function has columns.
+    pub fn end_row(&mut self) {
+        assert!(
+            self.values.len().is_multiple_of(self.columns),
+            "as many values as columns"
+        );
+        if self.values.len() >= MOST_VALUES || self.words.len() >= MOST_WORDS {
+            self.flush();
         }
     }
 
-    /// Adds a row, whose values have the declared types; they are copied.
-    pub fn put<const N: usize>(&mut self, values: [Value<'_>; N]) {
-        let datum = |value: &Value<'_>| match value {
-            Value::Null => pg_sys::Datum::null(),
-            Value::Integer(number) => pg_sys::Datum::from(*number),
-            Value::Uuid(id) => pg_sys::Datum::from(id.as_ptr()),
-            Value::Text(text) => text.datum(),
-            Value::Uuids(ids) => pg_sys::Datum::from(ids.0.as_ptr()),
+    /// Ends the answer.
+    pub fn end(mut self) {
+        self.flush();
+    }
+
+    fn value(&mut self, value: Gathered) {
+        self.values.push(value);
+        self.nulls.push(false);
+    }
+
+    fn id(&mut self, id: u128) {
+        self.words.push(((id >> 64) as u64).to_be());
+        self.words.push((id as u64).to_be());
+    }
+
+    fn flush(&mut self) {
+        pgrx::check_for_interrupts!();
+        let words = self.words.as_ptr();
+        let datum = |value: &Gathered| match *value {
+            Gathered::Datum(datum) => datum,
+            Gathered::Inside(place) => pg_sys::Datum::from(words.wrapping_add(place)),
         };
-        let mut datums = values.each_ref().map(datum);
-        let mut nulls = values.map(|value| matches!(value, Value::Null));
-        // SAFETY: an open tuplestore of this descriptor, which has as many columns; what the datums point to outlives the call.
+        let mut datums: Vec<pg_sys::Datum> = self.values.iter().map(datum).collect();
+        let (rows, descriptor, columns) = (self.rows, self.descriptor, self.columns);
+        let (values, nulls, count) = (datums.as_mut_ptr(), self.nulls.as_mut_ptr(), datums.len() / columns);
+        // SAFETY: an open tuplestore of this descriptor, which has as many columns; what the datums point to outlives the call, which copies it.
+        // Inside the boundary is nothing that could panic or wants dropping when PostgreSQL raises an error.
         unsafe {
-            assert!((*self.descriptor).natts as usize == N, "as many values as columns");
-            pg_sys::tuplestore_putvalues(self.rows, self.descriptor, datums.as_mut_ptr(), nulls.as_mut_ptr());
+            pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                for row in 0..count {
+                    unguarded::tuplestore_putvalues(
+                        rows,
+                        descriptor,
+                        values.wrapping_add(row * columns),
+                        nulls.wrapping_add(row * columns),
+                    );
+                }
+            });
         }
+        self.values.clear();
+        self.nulls.clear();
+        self.words.clear();
     }
 }
 

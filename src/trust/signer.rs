@@ -226,7 +226,7 @@ fn register_auth_key(
         audience,
         tenants,
         scopes: given_scopes(scopes)?,
-        may_serve: may_serve.unwrap_or(false),
+        may_serve: check::needed("may_serve", may_serve)?,
         is_own: false,
         expires_at,
     };

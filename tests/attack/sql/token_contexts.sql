@@ -9,7 +9,8 @@ BEGIN
     EXECUTE 'SELECT string_agg(x::text, '' '') FROM (' || statement || ') AS x' INTO seen;
     RETURN coalesce(seen, 'nothing');
 EXCEPTION WHEN OTHERS THEN
-    RETURN sqlstate || ' ' || sqlerrm;
+    -- PostgreSQL 16 has other words for it
+    RETURN sqlstate || ' ' || replace(sqlerrm, 'must be superuser or have privileges of pg_read_all_settings', 'permission denied');
 END
 $$;
 CREATE FUNCTION mint.tries() RETURNS TABLE (try text, got text) LANGUAGE sql AS $$

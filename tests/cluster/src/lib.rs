@@ -6,6 +6,7 @@
 
 pub mod graph;
 pub mod load;
+pub mod marker;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -283,6 +284,17 @@ impl Drop for Cluster {
         if !dropped.as_ref().is_ok_and(|output| output.status.success()) {
             eprintln!("cluster {} could not be dropped: {dropped:?}", self.name);
         }
+    }
+}
+
+/// Fills a database with what tests/data/fill.sql makes, each statement in a transaction of its own.
+pub fn fill(cluster: &Cluster, database: &str) {
+    let mut client = cluster.connect(database, SUPERUSER);
+    let statements = include_str!("../../data/fill.sql").split(";\n");
+    for statement in statements.filter(|statement| !statement.trim().is_empty()) {
+        client
+            .batch_execute(statement)
+            .unwrap_or_else(|error| panic!("{statement}: {error:?}"));
     }
 }
 

@@ -1,66 +1,13 @@
 //! pg_dump and pg_restore carry every row exactly and leave the same catalog, by each way that docs/backup.md gives.
 
 use cluster::postgres::SimpleQueryMessage;
-use cluster::{Cluster, SUPERUSER};
+use cluster::{Cluster, SUPERUSER, fill};
 
-/// Every table gets rows; every function that writes is used, so that triggers and defaults have worked once.
-const FILL: &str = r#"
-CREATE ROLE backup_app;
-CREATE ROLE backup_service;
-INSERT INTO memory.projects (name) VALUES ('p');
-INSERT INTO memory.tenants (slug, project_id) SELECT 'acme', id FROM memory.projects;
-INSERT INTO memory.tenants (slug) VALUES ('globex');
-SELECT memory.grant_access('backup_app', 'app');
-SELECT memory.grant_access('backup_service', 'service', '{acme}');
-SELECT memory.register_context_type('note', 'a word of one''s own'),
-       memory.register_relationship_type('cites', ''), memory.register_event_type('clicked', NULL);
-SELECT memory.set_security_context('acme', service_name => 'filler', is_local => false);
-SELECT memory.log_events(s, (SELECT jsonb_agg(jsonb_build_object('event_id', i::text, 'event_type', 'clicked',
-                                'payload', jsonb_build_object('i', i, 'text', E'\\ \t '' " é')))
-                             FROM generate_series(1, 20) i), user_id => u)
-FROM unnest('{a, b}'::text[]) u, unnest('{s1, s2}'::text[]) s;
-SELECT memory.end_session('s1', user_id => 'a');
-SELECT memory.run_archival();
-SELECT memory.log_event('s1', 'clicked', '{}', user_id => 'a');
-SELECT memory.set_preferences('{"theme": "dark"}', user_id => 'a'), memory.record_navigation('/home', user_id => 'a'),
-       memory.set_user_metadata('{"n": 1}', user_id => 'a');
-SELECT count(*) FROM memory.store_nodes((SELECT jsonb_agg(jsonb_build_object('context_type', 'note', 'tags', '["x"]'::jsonb,
-    'content', jsonb_build_object('entity_system', 'test', 'entity_id', i % 30, 'entity_data', jsonb_build_object('k' || i, i))))
-    FROM generate_series(1, 60) i), user_id => 'a');
-SELECT memory.store_relationships((SELECT jsonb_agg(jsonb_build_object('from_node_id', a.node_id, 'to_node_id', b.node_id,
-    'relationship_type', 'cites', 'strength', 0.3)) FROM memory.nodes a, memory.nodes b WHERE a.entity_id < b.entity_id), user_id => 'a');
-SELECT memory.create_embedding_space('a "model''s"', 3), memory.create_embedding_space('empty', 2, 'l2', 'half');
-SELECT memory.store_embeddings('a "model''s"', array_agg(node_id), array_agg(ARRAY[1, right(entity_id, 1)::int, 3]::real[]::vector), user_id => 'a')
-FROM memory.nodes WHERE user_id = 'a';
-SELECT memory.end_node((SELECT node_id FROM memory.nodes LIMIT 1), user_id => 'a');
-SELECT memory.set_search_language('acme', 'german');
-SELECT memory.set_retention_policy('nodes', '1 year'), memory.set_retention_policy('audit_log', '10 years', 'acme');
-SELECT length(memory.issue_service_token('filler', 'acme', '{read}', '1 day'));
-SELECT memory.encrypt_field('a', 'iban', 'secret'), memory.encrypt_field('a', 'iban', 'other');
-SELECT memory.place_legal_hold('b', 'case', 'acme');
-SELECT memory.apply_retention(), memory.clean_expired();
-INSERT INTO memory.data_access_log SELECT memory.uuid_v7(), now(), 'get_events', id, 'a', NULL, 'r', 'r', NULL, 'desk' FROM memory.tenants;
-SELECT memory.seal_audit_log();
-SELECT memory.log_event('s', 'clicked', '{}', user_id => 'gone');
-SELECT memory.seal_audit_log();
-SELECT memory.erase_user_data('gone', 'acme');
-SELECT memory.register_auth_key('shop', 'HS256', encode(repeat('k', 32)::bytea, 'base64'), 'memory', 'issuer', '{acme}'),
-       memory.register_auth_key('old', 'HS256', encode(repeat('o', 32)::bytea, 'base64'), '*'), memory.revoke_auth_key('old');
-SELECT length(memory.issue_service_token('crawler', 'acme', '{read}', '1 day')) > 0;
-SELECT memory.request_privacy('erase', 'b'), memory.refuse_privacy_request(memory.request_privacy('anonymize', 'a'), 'why');
-SELECT memory.perform_privacy_request(memory.request_privacy('export', 'a'));
-DO $$ BEGIN PERFORM memory.get_user_stats('globex', 'a'); EXCEPTION WHEN insufficient_privilege THEN NULL; END $$;
-"#;
-
-/// Each statement in a transaction of its own.
-fn fill(cluster: &Cluster, database: &str) {
-    let mut client = cluster.connect(database, SUPERUSER);
-    for statement in FILL.split(";\n").filter(|statement| !statement.trim().is_empty()) {
-        client
-            .batch_execute(statement)
-            .unwrap_or_else(|error| panic!("{statement}: {error:?}"));
-    }
-}
+/// What the encrypted tenant's functions give.
+const SEALED: &str = "
+    SELECT payload ->> 'text' FROM unnest('{s0, s1, s2}'::text[]) AS s (id), memory.replay_session(s.id, 'sealed', 'c')
+    UNION ALL SELECT concat_ws(', ', content ->> 'text', content ->> 'more') FROM memory.list_nodes(tenant => 'sealed', user_id => 'c')
+    ORDER BY 1";
 
 /// One line per row of every table, then one per object of the catalog. What CREATE EXTENSION brings (the built-in words) is
 /// the target's own.
@@ -112,7 +59,7 @@ fn everything(cluster: &Cluster, database: &str) -> Vec<String> {
     let mut found = Vec::new();
     for query in lines(cluster, database, CONTENT) {
         let rows = lines(cluster, database, &query);
-        assert!(!rows.is_empty(), "FILL leaves nothing for: {query}");
+        assert!(!rows.is_empty(), "tests/data/fill.sql leaves nothing for: {query}");
         found.extend(rows);
     }
     found.extend(lines(cluster, database, CATALOG));
@@ -196,13 +143,34 @@ fn every_way_of_restoring_gives_every_row_and_the_same_catalog() {
             assert_same(&cluster, &expected, database);
         }
 
+        // What an encrypted tenant stored is in no dump, nor are the keys: those come apart, and then it reads as before.
+        let text = std::fs::read_to_string(&plain).unwrap();
+        assert!(text.contains("_encrypted") && !text.contains("zebra"));
+        let keys = "SELECT count(*)::text FROM memory.user_keys";
+        assert_eq!(lines(&cluster, "plain", keys), ["0"]);
+        assert_eq!(lines(&cluster, "origin", keys), ["2"]);
+        let mut restored = cluster.connect("plain", SUPERUSER);
+        let unread = restored.simple_query(SEALED).unwrap_err();
+        assert_eq!(unread.code().map(|code| code.code()), Some("55000"));
+        for keys in lines(&cluster, "origin", "SELECT memory.export_user_keys()") {
+            restored
+                .execute("SELECT memory.import_user_keys($1::text::jsonb)", &[&keys])
+                .unwrap();
+        }
+        assert_eq!(lines(&cluster, "plain", keys), ["2"]);
+        assert_eq!(lines(&cluster, "plain", SEALED), lines(&cluster, "origin", SEALED));
+        assert_eq!(
+            lines(&cluster, "plain", SEALED),
+            ["a zebra, a zebra", "an old zebra", "another zebra", "the zebra"]
+        );
+
         // What came back works: the audit goes on with the next id, an entity is still the same one.
         cluster.psql(
             "parallel",
             "SELECT memory.set_security_context('acme', 'a', is_local => false);
              SELECT memory.store_node('{\"entity_system\": \"test\", \"entity_id\": \"7\"}', 'note');",
         );
-        assert_eq!(lines(&cluster, "parallel", "SELECT count(*) FROM memory.nodes"), ["30"]);
+        assert_eq!(lines(&cluster, "parallel", "SELECT count(*) FROM memory.nodes"), ["31"]);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,9 +1,14 @@
-//! Every function of the schema, called with hostile arguments, by each profile: the server lives, nothing is an internal error
-//! (XX000), nothing tells of another tenant or user, and no call changes who is asking.
+//! Every function of the schema, called with hostile arguments, by each profile and under tokens, before and after the tenant is encrypted: the
+//! server lives, nothing is an internal error (XX000), nothing tells of another tenant or user, no call changes who is asking, and a token that may
+//! only read writes nothing.
+
+#[path = "hostile/argument.rs"]
+mod argument;
 
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use argument::{Random, argument};
 use cluster::postgres::error::SqlState;
 use cluster::postgres::{Client, SimpleQueryMessage};
 use cluster::{Cluster, SUPERUSER};
@@ -14,27 +19,11 @@ const CALLS: u64 = 10_000;
 const OTHER_TENANT: &str = "marker-of-blue";
 const OTHER_USER: &str = "marker-of-bob";
 
-/// SplitMix64: choices, from a seed that a failure prints.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
-
-    fn of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.below(choices.len())]
-    }
-}
-
 const SETUP: &str = "
     INSERT INTO memory.tenants (id, slug) VALUES
         ('00000000-0000-7000-8000-00000000000a', 'red'), ('00000000-0000-7000-8000-00000000000b', 'blue');
     CREATE ROLE hostile_app LOGIN;
+    SELECT memory.register_auth_key('hostile key', 'HS256', mint.secret('a'), 'memory', 'issuer', '{red}', '{read,write,archive,admin}', true);
     CREATE ROLE hostile_service LOGIN IN ROLE hostile_app;
     CREATE ROLE hostile_operator LOGIN;
     CREATE ROLE hostile_auditor LOGIN;
@@ -67,9 +56,35 @@ const SETUP: &str = "
     END
     $$;
     BEGIN; CALL fill('red', 'alice', 'own', '00000000-0000-7000-8000-0000000000a1'); COMMIT;
+    UPDATE memory.tenants SET encryption_enabled = true;
+    BEGIN;
+    SELECT memory.set_security_context('red', 'alice');
+    SELECT memory.log_event('s', 'log', '{\"m\": \"own\"}', 'encrypted');
+    INSERT INTO memory.nodes (tenant_id, user_id, node_id, content, context_type) VALUES
+        (memory.current_tenant_id(), 'alice', '00000000-0000-7000-8000-0000000000a2', '{\"m\": \"own\"}', 'domain_entity');
+    COMMIT;
     BEGIN; CALL fill('red', 'bob', 'marker-of-bob', '00000000-0000-7000-8000-0000000000b0'); COMMIT;
     BEGIN; CALL fill('blue', 'alice', 'marker-of-blue', '00000000-0000-7000-8000-0000000000b1'); COMMIT;
-    DROP PROCEDURE fill;";
+    DROP PROCEDURE fill;
+    UPDATE memory.tenants SET encryption_enabled = false;";
+
+/// What tokens say, beside who signed them, and whether they are of a service, which sees the whole tenant.
+const TOKENS: [(&str, bool); 5] = [
+    (r#"{"sub": "alice", "scope": "read"}"#, false),
+    (r#"{"sub": "alice", "scope": "read write", "sid": "s"}"#, false),
+    (r#"{"sub": "alice", "scope": "read write archive admin"}"#, false),
+    (r#"{"service": "crawler", "scope": "read"}"#, true),
+    (r#"{"service": "crawler", "scope": "read write archive admin"}"#, true),
+];
+
+/// A token of each kind, good for a day.
+fn tokens(client: &mut Client) -> Vec<String> {
+    let sql = "SELECT mint.token($1::text::jsonb || jsonb_build_object('exp', extract(epoch FROM now())::bigint + 86400), 'hostile key', home => 'red')";
+    TOKENS
+        .iter()
+        .map(|(claims, _)| client.query_one(sql, &[claims]).unwrap().get(0))
+        .collect()
+}
 
 /// A function, and of each argument the name and type.
 struct Function {
@@ -97,190 +112,6 @@ fn functions(client: &mut Client) -> Vec<Function> {
         .collect()
 }
 
-const TEXTS: &[&str] = &[
-    "NULL",
-    "''",
-    "' '",
-    "'x'",
-    "'s'",
-    "'e'",
-    "'bob'",
-    "'alice'",
-    "'red'",
-    "'blue'",
-    "' BLUE '",
-    "'system'",
-    "'none'",
-    "'00000000-0000-7000-8000-00000000000b'",
-    "'log'",
-    "'%s%n{}'",
-    "'infinity'",
-    "E'\\x01'",
-    "U&'\\+10FFFF'",
-    "'é\u{130}…'",
-    "$q$'; DROP TABLE memory.nodes; --$q$",
-    "repeat('x', 100000)",
-    "repeat('é', 3000000)",
-    "(SELECT string_agg(md5(i::text), '') FROM generate_series(1, 300) i)",
-];
-
-const JSONS: &[&str] = &[
-    "NULL",
-    "'null'",
-    "'{}'",
-    "'[]'",
-    "'1'",
-    "'\"x\"'",
-    "'[null]'",
-    "'[{}]'",
-    "'[[]]'",
-    "'[{},{},1]'",
-    "'{\"a\": 1e131071}'",
-    "(repeat('[', 4000) || repeat(']', 4000))::jsonb",
-    "(repeat('{\"a\":', 3000) || '1' || repeat('}', 3000))::jsonb",
-    "('{\"entity_id\": 1, \"entity_system\": \"s\", \"entity_data\": ' || repeat('{\"a\":', 3000) || '1' || repeat('}', 3001))::jsonb",
-    "'{\"entity_id\": \"e\", \"entity_system\": \"s\", \"update_count\": 1e400, \"entity_data\": []}'",
-    "'{\"entity_id\": [], \"entity_system\": {}}'",
-    "jsonb_build_object('a', repeat('x', 10000000))",
-    "'[{\"event_type\": \"log\", \"payload\": {}, \"event_id\": \"e\"}, {\"event_type\": \"log\", \"payload\": {}, \"event_id\": \"f\"}]'",
-    "'[{\"event_type\": \"log\", \"payload\": {}, \"occurred_at\": \"infinity\"}]'",
-    "'[{\"event_type\": \"log\", \"payload\": {}, \"occurred_at\": \"yesterday allballs x\"}]'",
-    "'[{\"content\": {\"entity_id\": 1, \"entity_system\": 2}, \"context_type\": \"domain_entity\", \"tags\": [\"a\"], \"user_id\": \"alice\"}]'",
-    "'[{\"content\": {}, \"context_type\": \"domain_entity\", \"base_relevance\": 1e400}]'",
-    "'[{\"content\": {}, \"context_type\": \"domain_entity\", \"user_id\": \"bob\"}]'",
-    "'[{\"content\": {}, \"context_type\": \"domain_entity\", \"tenant\": \"blue\", \"user_id\": \"alice\"}]'",
-    "(SELECT jsonb_agg('{\"content\": {\"entity_id\": 1, \"entity_system\": 2, \"entity_data\": {\"a\": {}}}, \"context_type\": \"domain_entity\"}'::jsonb) FROM generate_series(1, 500))",
-    "'[{\"from_node_id\": \"00000000-0000-7000-8000-0000000000a1\", \"to_node_id\": \"00000000-0000-7000-8000-0000000000b0\", \"relationship_type\": \"relates_to\"}]'",
-    "'[{\"tenant\": \"red\", \"user_id\": \"alice\", \"session_id\": \"s\", \"event_id\": \"e\", \"event_type\": \"x\", \"occurred_at\": \"now\", \"payload\": {}}]'",
-    "'{\"version\": 1, \"relations\": {\"preferences\": [{\"preferences\": {}, \"updated_at\": \"now\"}]}}'",
-    "'{\"version\": 1, \"user_id\": \"bob\", \"relations\": {\"nodes\": [{}], \"embeddings\": [{\"model\": \"m\"}]}}'",
-    "'[{\"tenant\": \"red\", \"user_id\": \"alice\", \"session_id\": \"s\", \"event_id\": \"e\", \"event_type\": \"x\", \"occurred_at\": \"now\", \"payload\": {}}, {\"tenant\": \"blue\", \"user_id\": \"alice\", \"session_id\": \"s\", \"event_id\": \"e\", \"event_type\": \"x\", \"occurred_at\": \"now\", \"payload\": {}}]'",
-];
-
-/// An expression of the type, now and then one that gets past the first check.
-fn argument(random: &mut Random, name: &str, kind: &str) -> String {
-    let fitting = match name {
-        "event_type" => "'log'",
-        "context_type" => "'domain_entity'",
-        "relationship_type" => "'relates_to'",
-        "direction" => "'both'",
-        "tier" => "'private'",
-        "session_id" => "'s'",
-        "from_node_id" | "to_node_id" => "'00000000-0000-7000-8000-0000000000a1'",
-        "model" => "'m'",
-        "embedding" => "'[3,2,1]'",
-        "query" => "'own marker -x \"own own\" -\"marker of\"'",
-        "expand_depth" | "neighbours" => "2",
-        "embeddings" => "'{\"[3,2,1]\",\"[1,2,1]\",\"[1,1,1]\"}'",
-        "kind" => "'export'",
-        "document" => "memory.export_user_document('alice')",
-        "tenant" | "user_id" => "NULL",
-        "algorithm" => "'HS256'",
-        "key" => "encode(repeat('k', 32)::bytea, 'base64')",
-        "scopes" => "'{read,admin}'",
-        "audience" => "'*'",
-        "ttl" => "'1 day'",
-        // signed by nobody
-        "token" => {
-            "'eyJhbGciOiJIUzI1NiIsImtpZCI6ImsifQ.eyJzdWIiOiJib2IiLCJ0ZW5hbnQiOiJibHVlIiwiZXhwIjo0MDAwMDAwMDAwfQ.AAAA'"
-        }
-        "payload" | "metadata" | "preferences" => "'{\"a\": 1}'",
-        "content" => "'{\"entity_id\": \"e\", \"entity_system\": \"s\"}'",
-        "start_nodes" | "node_ids" | "seed_nodes" => {
-            "'{00000000-0000-7000-8000-0000000000a1, 00000000-0000-7000-8000-0000000000b0, 00000000-0000-7000-8000-0000000000b1}'"
-        }
-        _ => "",
-    };
-    if !fitting.is_empty() && random.below(2) == 0 {
-        return format!("{fitting}::{kind}");
-    }
-    let choices: &[&str] = match kind {
-        "text" => TEXTS,
-        "jsonb" => JSONS,
-        "boolean" => &["NULL", "true", "false"],
-        "integer" => &["NULL", "0", "-1", "1", "100", "-2147483648", "2147483647"],
-        "bigint" => &["NULL", "0", "-1", "1", "-9223372036854775808", "9223372036854775807"],
-        "real" | "double precision" => &["NULL", "'NaN'", "'Infinity'", "'-Infinity'", "0", "0.5", "1e38", "-1"],
-        "timestamp with time zone" => &[
-            "NULL",
-            "'infinity'",
-            "'-infinity'",
-            "'4714-11-24 00:00:00+00 BC'",
-            "'294276-12-31 23:59:59.999999+00'",
-            "now()",
-        ],
-        "interval" => &[
-            "NULL",
-            "'0'",
-            "'-1 day'",
-            "'178000000 years'",
-            "'-178000000 years'",
-            "'1 month -30 days'",
-            "'2147483647 days 2562047788 hours'",
-        ],
-        "vector" => &[
-            "NULL",
-            "'[1,2,3]'",
-            "'[0,0,0]'",
-            "'[3e38,-3e38,3e38]'",
-            "'[1e-45,0,0]'",
-            "'[1]'",
-            "array_fill(1, '{16000}')",
-        ],
-        "vector[]" => &[
-            "NULL",
-            "'{}'",
-            "'{NULL}'",
-            "'{\"[1,2,3]\"}'",
-            "'{{\"[1,2,3]\"},{\"[1]\"}}'",
-            "array_fill('[1,2,3]'::vector, '{5000}')",
-        ],
-        "bytea" => &["NULL", "''", "'x'"],
-        "uuid" => &[
-            "NULL",
-            "'00000000-0000-0000-0000-000000000000'",
-            "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
-            "'00000000-0000-7000-8000-0000000000a1'",
-            "'00000000-0000-7000-8000-0000000000b0'",
-            "'00000000-0000-7000-8000-0000000000b1'",
-        ],
-        "uuid[]" => &[
-            "NULL",
-            "'{}'",
-            "'{NULL}'",
-            "'{{00000000-0000-7000-8000-0000000000a1}, {00000000-0000-7000-8000-0000000000b0}}'",
-            "'[-2147483647:-2147483646]={00000000-0000-7000-8000-0000000000a1, NULL}'",
-            "ARRAY(SELECT gen_random_uuid() FROM generate_series(1, 20000))",
-        ],
-        "text[]" => &[
-            "NULL",
-            "'{}'",
-            "'{NULL}'",
-            "'{{log, x}, {NULL, domain_entity}}'",
-            "'[5:6]={domain_entity, relates_to}'",
-            "ARRAY(SELECT i::text FROM generate_series(1, 100000) i)",
-            "'{domain_entity}'",
-            "'{relates_to}'",
-        ],
-        "regrole" => &["NULL", "'hostile_app'", "0", "4294967295"],
-        "regclass" => &["NULL", "'memory.nodes'", "0", "4294967295"],
-        "regconfig" => &["NULL", "'german'", "0", "4294967295"],
-        _ => &["NULL"],
-    };
-    let value = random.of(choices);
-    if ["regrole", "regclass", "regconfig"].contains(&kind) {
-        return format!(
-            "{value}::{}{kind}",
-            if value.starts_with(|c: char| c.is_ascii_digit()) {
-                "oid::"
-            } else {
-                ""
-            }
-        );
-    }
-    format!("({value})::{kind}")
-}
-
 /// A call: by which login, in which transaction and context, as which statement.
 struct Attack {
     login: usize,
@@ -288,16 +119,18 @@ struct Attack {
     statement: String,
     sees_tenant: bool,
     keeps_context: bool,
+    only_reads: bool,
 }
 
-const LOGINS: [&str; 4] = [
+const LOGINS: [&str; 5] = [
     "hostile_service",
+    "hostile_app",
     "hostile_operator",
     "hostile_auditor",
     "hostile_nobody",
 ];
 
-fn attack(random: &mut Random, functions: &[Function]) -> Attack {
+fn attack(random: &mut Random, functions: &[Function], tokens: &[String]) -> Attack {
     let function = &functions[random.below(functions.len())];
     let given = function.arguments.len() - random.below(1 + function.arguments.len() - function.needed);
     let arguments: Vec<String> = function.arguments[..given]
@@ -305,15 +138,21 @@ fn attack(random: &mut Random, functions: &[Function]) -> Attack {
         .map(|(name, kind)| argument(random, name, kind))
         .collect();
     let call = format!("SELECT * FROM memory.{}({})", function.name, arguments.join(", "));
-    // Four times in five as the back end, whose functions are most.
-    let login = if random.below(5) < 4 { 0 } else { 1 + random.below(3) };
-    let context = if login == 0 { random.below(4) } else { 3 };
-    let context = [
-        "SELECT memory.set_security_context('red', 'alice', sealed => true); SET LOCAL ROLE hostile_app;",
-        "SELECT memory.set_security_context('red', 'alice');",
-        "SELECT memory.set_security_context('red', service_name => 'x');",
-        "",
-    ][context];
+    // Mostly as the back end, whose functions are most, or by a token.
+    let login = [0, 0, 0, 0, 0, 1, 1, 2 + random.below(3)][random.below(8)];
+    let token = (login == 1).then(|| random.below(tokens.len()));
+    let context = match token {
+        Some(token) => format!("SELECT memory.authenticate('{}');", tokens[token]),
+        None if login == 0 => random
+            .of(&[
+                "SELECT memory.set_security_context('red', 'alice', sealed => true); SET LOCAL ROLE hostile_app;",
+                "SELECT memory.set_security_context('red', 'alice');",
+                "SELECT memory.set_security_context('red', service_name => 'x');",
+                "",
+            ])
+            .to_owned(),
+        None => String::new(),
+    };
     let isolation = random.of(&[
         "READ COMMITTED",
         "READ COMMITTED",
@@ -337,9 +176,11 @@ fn attack(random: &mut Random, functions: &[Function]) -> Attack {
         login,
         begin: format!("BEGIN ISOLATION LEVEL {isolation}; {context}"),
         statement: format!("SET LOCAL statement_timeout = '{timeout}'; {statement}"),
-        sees_tenant: context.contains("service_name"),
+        sees_tenant: context.contains("service_name") || token.is_some_and(|token| TOKENS[token].1),
         keeps_context: !["set_security_context", "clear_security_context"].contains(&function.name.as_str())
-            || context.contains("sealed"),
+            || context.contains("sealed")
+            || token.is_some(),
+        only_reads: token.is_some_and(|token| TOKENS[token].0.ends_with(r#""read"}"#)),
     }
 }
 
@@ -365,12 +206,16 @@ fn roll_back(client: &mut Client) {
 
 const WHO: &str = "SELECT memory.current_tenant_id(), memory.current_user_id(), memory.current_service_name()";
 
+/// Whether the transaction has written something, though it was rolled back.
+const WROTE: &str = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL";
+
 /// Calls hostile functions of the server; what went wrong is added. Gives how many calls raised no error.
 fn attack_server(
     server: &Cluster,
     calls: u64,
     random: &mut Random,
     functions: &[Function],
+    tokens: &[String],
     wrong: &mut Vec<String>,
 ) -> u64 {
     let is_standby: bool = server
@@ -387,7 +232,8 @@ fn attack_server(
             statement,
             sees_tenant,
             keeps_context,
-        } = attack(random, functions);
+            only_reads,
+        } = attack(random, functions, tokens);
         // No standby is serializable.
         let begin = if is_standby {
             begin.replace("SERIALIZABLE", "REPEATABLE READ")
@@ -397,7 +243,7 @@ fn attack_server(
         let client = &mut clients[login];
         let shown = format!("{}: {begin}; {statement}", LOGINS[login]);
         client.batch_execute(&begin).unwrap();
-        let before = (login == 0).then(|| text_of(&client.simple_query(WHO).unwrap()));
+        let before = (login <= 1).then(|| text_of(&client.simple_query(WHO).unwrap()));
         client.batch_execute("SAVEPOINT s").unwrap();
         let said = match client.simple_query(&statement) {
             Ok(messages) => {
@@ -422,7 +268,10 @@ fn attack_server(
         while client.batch_execute("SET LOCAL statement_timeout = 0").is_err() {
             roll_back(client);
         }
-        let after = (login == 0).then(|| text_of(&client.simple_query(WHO).unwrap()));
+        let after = (login <= 1).then(|| text_of(&client.simple_query(WHO).unwrap()));
+        if only_reads && !is_standby && text_of(&client.simple_query(WROTE).unwrap()) != "f\n" {
+            wrong.push(format!("writes with a token that may only read\n{shown}"));
+        }
         if keeps_context && before != after {
             wrong.push(format!("{before:?} became {after:?}\n{shown}"));
         }
@@ -448,10 +297,16 @@ fn no_call_crashes_or_tells_of_others() {
     let cluster = Cluster::with("hostile", true, &["log_min_messages = fatal"]);
     cluster.create_database("app");
     let mut superuser = cluster.connect("app", SUPERUSER);
+    let mint = cluster::root().join("tests/data/mint.sql");
+    cluster.run("psql", &["-X", "-q", "-d", "app", "-f", &mint.display().to_string()]);
     superuser.batch_execute(SETUP).unwrap();
-    let functions = functions(&mut superuser);
+    let (functions, tokens) = (functions(&mut superuser), tokens(&mut superuser));
     let mut wrong = Vec::new();
-    let succeeded = attack_server(&cluster, calls, random, &functions, &mut wrong);
+    let mut succeeded = attack_server(&cluster, calls / 2, random, &functions, &tokens, &mut wrong);
+    superuser
+        .batch_execute("UPDATE memory.tenants SET encryption_enabled = true")
+        .unwrap();
+    succeeded += attack_server(&cluster, calls - calls / 2, random, &functions, &tokens, &mut wrong);
     let standby = cluster.standby("hostile", &[]);
     let mut reader = standby.connect("app", SUPERUSER);
     let lsn: String = superuser
@@ -462,7 +317,7 @@ fn no_call_crashes_or_tells_of_others() {
     while reader.query_one(&behind, &[]).unwrap().get(0) {
         sleep(Duration::from_millis(10));
     }
-    attack_server(&standby, calls / 4, random, &functions, &mut wrong);
+    attack_server(&standby, calls / 4, random, &functions, &tokens, &mut wrong);
     let log = cluster.log();
     assert!(
         !log.contains("terminated by signal") && !log.contains("PANIC"),

@@ -277,3 +277,72 @@ fn what_is_kept_in_memory_is_what_the_tables_say() {
     println!("{changes} changes, {calls} pairs of answers, {full} of them not empty");
     assert!(changes > 100 && calls > 300 && full > 100);
 }
+
+/// What a walk gives: the same six times with the graph kept, as soon as that is worth it, and from the tables.
+fn walk(client: &mut Client, when: &str) -> String {
+    let sql = format!(
+        "SELECT coalesce(string_agg(t::text, ' '), '') FROM memory.traverse('{{{}}}', 4, 'both') AS t",
+        node(0)
+    );
+    let mut answers = Vec::new();
+    for size in ["64MB", "64MB", "64MB", "64MB", "64MB", "64MB", "0"] {
+        client
+            .batch_execute(&format!("SET memory.graph_cache_size = '{size}'"))
+            .unwrap();
+        answers.push(client.query_one(&sql, &[]).unwrap().get::<_, String>(0));
+    }
+    let tables = answers.pop().unwrap_or_default();
+    for (time, answer) in answers.iter().enumerate() {
+        assert_eq!(*answer, tables, "{when}, walk {time}");
+    }
+    tables
+}
+
+/// A role of which a policy of one's own takes rows away sees no graph that was kept for another role of the session; and a policy that comes, changes
+/// or goes counts for the next walk.
+#[test]
+fn a_policy_of_ones_own_is_obeyed_by_what_is_kept() {
+    let cluster = Cluster::new("keptpolicy");
+    cluster.create_database("app");
+    let mut owner = cluster.connect("app", SUPERUSER);
+    owner.batch_execute(SET_UP).unwrap();
+    owner
+        .batch_execute("ALTER ROLE svc NOINHERIT; CREATE ROLE narrow; GRANT narrow TO svc; SELECT memory.grant_access('narrow', 'service')")
+        .unwrap();
+    for number in 0..60 {
+        owner.batch_execute(&insert_node(0, &node(number))).unwrap();
+    }
+    // Each to the five after it, by kinds in turn.
+    owner
+        .batch_execute(
+            "INSERT INTO memory.relationships (tenant_id, user_id, from_node_id, to_node_id, relationship_type)
+             SELECT tenant_id, user_id, node_id, other, (ARRAY['led_to', 'depends_on', 'produces'])[1 + place % 3]
+             FROM (SELECT n.*, lead(n.node_id, step) OVER (PARTITION BY step ORDER BY n.node_id) AS other, row_number() OVER () AS place
+                   FROM memory.nodes AS n, generate_series(1, 5) AS step) AS n WHERE other IS NOT NULL",
+        )
+        .unwrap();
+    let mut client = cluster.connect("app", "svc");
+    client
+        .batch_execute("SELECT memory.set_security_context('acme', 'u0', is_local => false)")
+        .unwrap();
+    let whole = walk(&mut client, "no policy");
+    client.batch_execute("SET ROLE narrow").unwrap();
+    assert_eq!(walk(&mut client, "as another role"), whole);
+    let mut before = whole.clone();
+    for policy in [
+        "CREATE POLICY own ON memory.relationships AS RESTRICTIVE FOR SELECT TO narrow USING (relationship_type <> 'produces')",
+        "ALTER POLICY own ON memory.relationships USING (relationship_type = 'produces')",
+        "DROP POLICY own ON memory.relationships",
+        "CREATE POLICY own ON memory.nodes AS RESTRICTIVE FOR SELECT TO narrow USING (node_id::text !~ '[37]$')",
+        "DROP POLICY own ON memory.nodes",
+    ] {
+        owner.batch_execute(policy).unwrap();
+        client.batch_execute("SET ROLE narrow").unwrap();
+        let narrow = walk(&mut client, policy);
+        assert_ne!(narrow, before, "{policy}");
+        assert_eq!(narrow == whole, policy.starts_with("DROP"), "{policy}");
+        before = narrow;
+        client.batch_execute("RESET ROLE").unwrap();
+        assert_eq!(walk(&mut client, policy), whole, "another role's policy: {policy}");
+    }
+}

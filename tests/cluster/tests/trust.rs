@@ -55,6 +55,30 @@ fn decrypted(client: &mut Client, id: &str) -> String {
     }
 }
 
+/// What a user's event, archived event and node say, each a text or the SQLSTATE.
+fn payloads(client: &mut Client, user: &str) -> [String; 3] {
+    [
+        "payload ->> 'text' FROM memory.get_events('s'",
+        "payload ->> 'text' FROM memory.replay_session('s'",
+        "content ->> 'text' FROM memory.list_nodes(NULL",
+    ]
+    .map(|read| {
+        let sql = format!("SELECT {read}, tenant => 'acme', user_id => '{user}')");
+        match client.query(&sql, &[]) {
+            Ok(rows) => rows[0].get(0),
+            Err(error) => error.code().expect("an error of the server").code().to_owned(),
+        }
+    })
+}
+
+/// How many of those rows are there.
+fn payloads_stored(client: &mut Client, user: &str) -> i64 {
+    let sql = "SELECT (SELECT count(*) FROM memory.events WHERE user_id = $1 AND payload ? '_encrypted')
+        + (SELECT count(*) FROM memory.agent_events_archive WHERE user_id = $1 AND payload ? '_encrypted')
+        + (SELECT count(*) FROM memory.nodes WHERE user_id = $1 AND content ? '_encrypted')";
+    client.query_one(sql, &[&user]).unwrap().get(0)
+}
+
 fn state(client: &mut Client, sql: &str) -> String {
     match client.batch_execute(sql) {
         Ok(()) => "fine".to_owned(),
@@ -71,7 +95,20 @@ fn encrypted(cluster: &Cluster, database: &str, user: &str, text: &str) -> Strin
 fn a_dump_from_before_an_erasure_cannot_be_read() {
     let cluster = Cluster::new("trust");
     cluster.create_database("origin");
-    cluster.psql("origin", "INSERT INTO memory.tenants (slug) VALUES ('acme')");
+    cluster.psql(
+        "origin",
+        "INSERT INTO memory.tenants (slug, encryption_enabled) VALUES ('acme', true)",
+    );
+    for user in ["ann", "nob", "bob"] {
+        cluster.psql(
+            "origin",
+            &format!(
+                "SELECT memory.log_event('s', 'log', '{{\"text\": \"{SECRET}\"}}', 'e', '2026-01-01', 'acme', '{user}'),
+                    memory.archive_event('acme', '{user}', 's', 'old', 'log', '2025-01-01', '{{\"text\": \"{SECRET}\"}}'),
+                    memory.store_node('{{\"text\": \"{SECRET}\"}}', 'conversation_fact', tenant => 'acme', user_id => '{user}')"
+            ),
+        );
+    }
     let ann = encrypted(&cluster, "origin", "ann", SECRET);
     let nob = encrypted(&cluster, "origin", "nob", SECRET);
     let bob = encrypted(&cluster, "origin", "bob", "of bob");
@@ -114,8 +151,9 @@ fn a_dump_from_before_an_erasure_cannot_be_read() {
         &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", &dump, "-d", "restored"],
     );
     let mut client = cluster.connect("restored", SUPERUSER);
-    for id in [&ann, &nob, &bob] {
+    for (user, id) in [("ann", &ann), ("nob", &nob), ("bob", &bob)] {
         assert_eq!(decrypted(&mut client, id), "55000");
+        assert_eq!(payloads(&mut client, user), ["55000"; 3], "{user}");
     }
     cluster.run(
         "psql",
@@ -137,7 +175,10 @@ fn a_dump_from_before_an_erasure_cannot_be_read() {
         ],
     );
     assert_eq!(decrypted(&mut client, &bob), "of bob");
-    for id in [&ann, &nob] {
+    assert_eq!(payloads(&mut client, "bob"), [SECRET; 3]);
+    for (user, id) in [("ann", &ann), ("nob", &nob)] {
+        assert_eq!(payloads(&mut client, user), ["55000"; 3], "{user}");
+        assert_eq!(payloads_stored(&mut client, user), 3, "the rows came back, unreadable");
         // The row is there, its key nowhere.
         let row = client.query_one(
             &format!("SELECT count(*) FROM memory.encrypted_fields WHERE field_id = '{id}'"),
@@ -153,6 +194,14 @@ fn a_dump_from_before_an_erasure_cannot_be_read() {
         )
         .unwrap();
     assert_eq!(decrypted(&mut client, &ann), "55000");
+    // Nor is a payload read as another user's.
+    client
+        .batch_execute(
+            "ALTER TABLE memory.events DISABLE TRIGGER encrypt;
+             UPDATE memory.events SET payload = (SELECT payload FROM memory.events WHERE user_id = 'ann') WHERE user_id = 'bob'",
+        )
+        .unwrap();
+    assert_eq!(payloads(&mut client, "bob")[0], "55000");
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

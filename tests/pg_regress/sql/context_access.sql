@@ -26,12 +26,19 @@ SELECT kind, privileges > 0 AS some, grantable FROM regress_privileges('regress_
 CREATE FUNCTION regress_surplus(role name, VARIADIC profiles text[]) RETURNS TABLE (object text, privilege text, surplus boolean) LANGUAGE sql AS $$
     WITH declared AS (
         SELECT DISTINCT p.object, btrim(privilege) AS privilege
-        FROM memory.profile_privileges AS p, regexp_split_to_table(p.privileges, ',') AS privilege WHERE p.profile = ANY (profiles)
+        FROM memory.profile_privileges AS p, regexp_split_to_table(p.privileges, ',') AS privilege
+        WHERE p.profile = ANY (profiles) AND p.privileges !~ '\('
+        UNION SELECT p.object || '.' || btrim(c), 'SELECT'
+        FROM memory.profile_privileges AS p, regexp_split_to_table(substring(p.privileges FROM '\((.*)\)'), ',') AS c
+        WHERE p.profile = ANY (profiles)
     ), granted AS (
         SELECT 'TABLE memory.' || relname, a.privilege_type FROM pg_class, aclexplode(relacl) AS a
         WHERE relnamespace = 'memory'::regnamespace AND a.grantee = role::regrole
         UNION SELECT CASE prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END || ' memory.' || proname, a.privilege_type FROM pg_proc, aclexplode(proacl) AS a
         WHERE pronamespace = 'memory'::regnamespace AND a.grantee = role::regrole
+        UNION SELECT 'TABLE memory.' || relname || '.' || attname, a.privilege_type
+        FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid, aclexplode(attacl) AS a
+        WHERE relnamespace = 'memory'::regnamespace AND a.grantee = role::regrole
     )
     SELECT g.*, true FROM (TABLE granted EXCEPT TABLE declared) AS g UNION ALL SELECT d.*, false FROM (TABLE declared EXCEPT TABLE granted) AS d
 $$;

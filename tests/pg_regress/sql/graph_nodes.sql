@@ -149,7 +149,7 @@ SELECT content FROM memory.list_nodes(max_nodes => NULL);
 -- touching counts each node once, and only what is seen
 SELECT memory.touch_nodes(ARRAY[:'ann', :'ann', :'fact', :'later', memory.uuid_v7()]::uuid[]);
 SELECT access_count, last_accessed >= updated_at AS touched FROM memory.get_nodes(ARRAY[:'fact'::uuid]);
-SELECT memory.touch_nodes('{}'), memory.touch_nodes(NULL);
+SELECT memory.touch_nodes('{}');
 -- ending
 SELECT FROM memory.end_node(:'fact', '2020-01-01Z');
 SELECT FROM memory.end_node(memory.uuid_v7());

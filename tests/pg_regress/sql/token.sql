@@ -41,8 +41,10 @@ G7w7WCd/cm2BhhVL4AtOw2x9aW2bMeDB7xy/f2dTbNYXUQZbY4tEp/5GvZsBvpdJ
 9QIDAQAB
 -----END PUBLIC KEY-----', 'memory');
 SELECT key_id, algorithm, issuer, audience, tenants, scopes, may_serve, is_own, revoked_at FROM memory.list_auth_keys();
--- and reads none of them
+-- and reads what they are for, not what they are made of
 SELECT count(*) FROM memory.auth_keys;
+SELECT public_key FROM memory.auth_keys;
+SELECT count(*) FROM memory.auth_keys WHERE wrapped_secret IS NULL;
 SELECT count(*) FROM memory.service_tokens;
 \c - postgres
 SELECT count(*) AS with_a_secret FROM memory.auth_keys WHERE encode(wrapped_secret, 'escape') ~ 'aaaa';
@@ -182,7 +184,9 @@ BEGIN;
 SELECT FROM memory.authenticate(mint.token(jsonb_build_object('sub', 'alice', 'exp', extract(epoch FROM clock_timestamp())::bigint - 30)));
 \set VERBOSITY terse
 ROLLBACK;
+\set VERBOSITY sqlstate
 SET memory.token_leeway = 301;
+\set VERBOSITY terse
 SET memory.token_max_ttl = '5min';
 BEGIN;
 SELECT FROM memory.authenticate(mint.token('{"sub": "alice"}'));

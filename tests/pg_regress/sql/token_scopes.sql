@@ -85,7 +85,7 @@ WHERE p.profile IN ('app', 'service') AND p.object LIKE 'FUNCTION %'
         'current_session_id', 'current_service_name', 'service_tenant_id', 'context_user_low', 'context_user_high', 'subject', 'scope', 'writer', 'note_read',
         'archive_scope', 'tenant_id', 'resolve_canonical_tenant', 'resolve_canonical_tenants',
         -- checks and computations
-        'check_object', 'check_text', 'check_positive', 'check_interval', 'check_word', 'check_found', 'check_hold', 'may_remove', 'uuid_v7',
+        'check_needed', 'check_object', 'check_text', 'check_positive', 'check_interval', 'check_word', 'check_found', 'check_hold', 'may_remove', 'uuid_v7',
         'holds_at', 'holds_tags', 'merge_entity', 'check_end', 'check_direction', 'check_context_types', 'contains_text', 'is_similar',
         'embedding_code', 'overlay', 'encrypts', 'decrypted', 'readable_events', 'readable_nodes', 'readable_agent_events_archive')
 ORDER BY 1;

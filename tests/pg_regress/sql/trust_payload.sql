@@ -57,6 +57,26 @@ UPDATE memory.events SET event_id = 'e9' WHERE event_id = 'e1';
 ROLLBACK TO here;
 COMMIT;
 
+-- a data key that was used in one context of a transaction is not there for the next one: neither another user's nor no context at all, whatever
+-- ciphertext it was handed
+BEGIN;
+SELECT FROM memory.set_security_context('payload-a', 'ann');
+SELECT payload AS ciphertext FROM memory.events WHERE event_id = 'e1' \gset
+SELECT memory.decrypted('00000000-0000-7000-8000-00000000c02a', 'ann', 'event', 's1', 'e1', :'ciphertext') ->> 'text' AS own;
+SAVEPOINT here;
+SELECT FROM memory.set_security_context('payload-a', 'eve');
+SELECT memory.decrypted('00000000-0000-7000-8000-00000000c02a', 'ann', 'event', 's1', 'e1', :'ciphertext');
+ROLLBACK TO here;
+SELECT FROM memory.set_security_context('payload-b', service_name => 'backend');
+SELECT memory.decrypted('00000000-0000-7000-8000-00000000c02a', 'ann', 'event', 's1', 'e1', :'ciphertext');
+ROLLBACK TO here;
+SELECT FROM memory.clear_security_context();
+SELECT memory.decrypted('00000000-0000-7000-8000-00000000c02a', 'ann', 'event', 's1', 'e1', :'ciphertext');
+ROLLBACK TO here;
+SELECT FROM memory.set_security_context('payload-a', service_name => 'backend');
+SELECT memory.decrypted('00000000-0000-7000-8000-00000000c02a', 'ann', 'event', 's1', 'e1', :'ciphertext') ->> 'text' AS the_tenants_service;
+COMMIT;
+
 -- the service: archived, replayed, exported
 SELECT memory.set_security_context('payload-a', service_name => 'backend', is_local => false);
 SELECT event_id, payload ->> 'text' AS text FROM memory.get_events('s1');

@@ -90,7 +90,7 @@ FROM memory.health() AS h;
 SELECT c.key, c.value ->> 'status' AS status, regexp_replace(c.value ->> 'detail', '[\d.:+-]*\d', 'N', 'g') AS detail, c.value ->> 'advice' AS advice, (c.value ->> 'latency_ms')::float >= 0 AS timed
 FROM memory.health() AS h, jsonb_each(h -> 'checks') AS c WHERE c.key NOT IN ('version', 'jobs', 'worker') ORDER BY c.key COLLATE "C";
 RESET ROLE;
-CREATE FUNCTION unwell() RETURNS TABLE (status text, name text, is text, detail text, advised boolean) LANGUAGE sql AS $$
+CREATE FUNCTION unwell() RETURNS TABLE (status text, name text, state text, detail text, advised boolean) LANGUAGE sql AS $$
     SELECT h ->> 'status', c.key, c.value ->> 'status', regexp_replace(c.value ->> 'detail', '[\d.:+-]*\d', 'N', 'g'), length(c.value ->> 'advice') > 20
     FROM memory.health() AS h, jsonb_each(h -> 'checks') AS c WHERE c.value ->> 'status' <> 'ok' ORDER BY c.key COLLATE "C" $$;
 BEGIN;
@@ -130,7 +130,7 @@ SELECT * FROM unwell();
 ROLLBACK;
 BEGIN;
 UPDATE pg_extension SET extversion = '0.0.1' WHERE extname = 'memory_ext';
-SELECT status, name, is, advised FROM unwell();
+SELECT status, name, state, advised FROM unwell();
 ROLLBACK;
 BEGIN;
 UPDATE pg_class SET reltuples = 2000000 WHERE relname = (SELECT relation || '_codes' FROM memory.embedding_spaces);
