@@ -1,6 +1,6 @@
 //! What services archive themselves: one record or a batch, one statement per tenant.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid};
 use pgrx::pg_sys;
@@ -18,14 +18,15 @@ use crate::tenant;
 use crate::violation::Violation;
 
 thread_local! {
-    /// Gives for each row that was written whether it is new.
+    /// Gives for each row that was written whether it is new. (In FROM, unnest would put each value aside first.)
     static SESSIONS: Statement = const {
         Statement::new(
             "INSERT INTO memory.agent_sessions_archive AS a
                  (tenant_id, user_id, session_id, started_at, last_activity, payload, archived_at, created_at)
              SELECT $1, r.user_id, r.session_id, r.started_at, r.last_activity,
                     r.payload || ((SELECT $2::jsonb[]))[r.stamp], c.now, c.now
-             FROM unnest($4, $5, $6, $7, $8, $9) AS r (user_id, session_id, payload, stamp, started_at, last_activity),
+             FROM (SELECT unnest($4) AS user_id, unnest($5) AS session_id, unnest($6) AS payload, unnest($7) AS stamp,
+                     unnest($8) AS started_at, unnest($9) AS last_activity) AS r,
                  (SELECT clock_timestamp() AS now OFFSET 0) AS c
              ON CONFLICT ON CONSTRAINT agent_sessions_archive_pkey DO UPDATE
              SET started_at = coalesce(excluded.started_at, a.started_at),
@@ -46,8 +47,8 @@ thread_local! {
                  (tenant_id, user_id, session_id, event_id, event_type, occurred_at, payload, archived_at, created_at)
              SELECT $1, r.user_id, r.session_id, r.event_id, r.event_type, r.occurred_at,
                     r.payload || ((SELECT $2::jsonb[]))[r.stamp], c.now, c.now
-             FROM unnest($4, $5, $6, $7, $8, $9, $10)
-                 AS r (user_id, session_id, payload, stamp, event_id, event_type, occurred_at),
+             FROM (SELECT unnest($4) AS user_id, unnest($5) AS session_id, unnest($6) AS payload, unnest($7) AS stamp,
+                     unnest($8) AS event_id, unnest($9) AS event_type, unnest($10) AS occurred_at) AS r,
                  (SELECT clock_timestamp() AS now OFFSET 0) AS c
              ON CONFLICT ON CONSTRAINT agent_events_archive_pkey DO UPDATE
              SET event_type = excluded.event_type, occurred_at = excluded.occurred_at, payload = excluded.payload,
@@ -231,17 +232,17 @@ impl<'a> Tenants<'a> {
     }
 }
 
-/// Records to be archived, by key: of duplicates the last one stays.
+/// Records to be archived: of duplicates the last one stays.
 struct Batch<'a, R> {
     tenants: Tenants<'a>,
-    records: BTreeMap<Key<'a>, (i32, Jsonb<'a>, R)>,
+    records: Vec<(Key<'a>, (i32, Jsonb<'a>, R))>,
 }
 
 impl<'a, R: Record<'a>> Batch<'a, R> {
     fn new() -> Self {
         Self {
             tenants: Tenants::default(),
-            records: BTreeMap::new(),
+            records: Vec::new(),
         }
     }
 
@@ -275,13 +276,17 @@ impl<'a, R: Record<'a>> Batch<'a, R> {
         record: R,
     ) {
         self.records
-            .insert((tenant, user, session, event), (stamp, payload, record));
+            .push(((tenant, user, session, event), (stamp, payload, record)));
     }
 
-    /// Writes everything, tenant by tenant.
-    fn store(self, always: bool) -> Result<Written> {
+    /// Writes everything, tenant by tenant, in the order of the keys.
+    fn store(mut self, always: bool) -> Result<Written> {
         context::require_service()?;
-        for (tenant, user, ..) in self.records.keys() {
+        // Stable: the last of duplicates is the first from behind.
+        self.records.reverse();
+        self.records.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.records.dedup_by(|(later, _), (first, _)| later == first);
+        for ((tenant, user, ..), _) in &self.records {
             hold::share(tenant, user);
         }
         let mut written = Written::default();

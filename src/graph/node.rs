@@ -19,7 +19,7 @@ use crate::error::{Error, Result, shown};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::spi::{Statement, unwrap};
 use crate::pg::{array, time};
-use crate::vocabulary::Vocabulary;
+use crate::vocabulary::{Named, Vocabulary};
 
 /// The statement that stores nodes from `$source`, which gives the columns from user_id on, in this order.
 macro_rules! store {
@@ -31,8 +31,12 @@ macro_rules! store {
             $source,
             " ON CONFLICT (tenant_id, user_id, entity_system, entity_id) DO UPDATE SET
                   content = memory.merge_entity(
-                      memory.decrypted(n.tenant_id, n.user_id, 'node', n.node_id::text, '', n.content),
-                      memory.decrypted(n.tenant_id, n.user_id, 'node', excluded.node_id::text, '', excluded.content),
+                      CASE WHEN n.content ? '_encrypted'
+                          THEN memory.decrypted(n.tenant_id, n.user_id, 'node', n.node_id::text, '', n.content)
+                          ELSE n.content END,
+                      CASE WHEN excluded.content ? '_encrypted'
+                          THEN memory.decrypted(n.tenant_id, n.user_id, 'node', excluded.node_id::text, '', excluded.content)
+                          ELSE excluded.content END,
                       excluded.access_count),
                   summary = coalesce(excluded.summary, n.summary),
                   -- @> compares each with each, and honours no cancel.
@@ -71,10 +75,12 @@ thread_local! {
                 "SELECT $1, user_id, node_id, session_id, content, context_type, summary, tags::text[], metadata,
                         base_relevance, tier, entity_id, entity_type, entity_system, coalesce(valid_from, now()),
                         expires_at, stores
-                 FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-                      AS given (user_id, node_id, session_id, content, context_type, summary, tags, metadata,
-                                base_relevance, tier, entity_id, entity_type, entity_system, valid_from, expires_at,
-                                stores)"
+                 -- In FROM, unnest would put each value aside first.
+                 FROM (SELECT unnest($2) AS user_id, unnest($3) AS node_id, unnest($4) AS session_id, unnest($5) AS content,
+                              unnest($6) AS context_type, unnest($7) AS summary, unnest($8) AS tags, unnest($9) AS metadata,
+                              unnest($10) AS base_relevance, unnest($11) AS tier, unnest($12) AS entity_id,
+                              unnest($13) AS entity_type, unnest($14) AS entity_system, unnest($15) AS valid_from,
+                              unnest($16) AS expires_at, unnest($17) AS stores) AS given"
             ),
             &[
                 pg_sys::UUIDOID, pg_sys::TEXTARRAYOID, pg_sys::UUIDARRAYOID, pg_sys::TEXTARRAYOID,
@@ -118,9 +124,8 @@ struct Row<'a> {
 type Key = (String, String, String);
 
 impl<'a> Row<'a> {
-    /// Checks what was given; `now` is when an entity was last updated.
+    /// Checks what was given, but for the context type; `now` is when an entity was last updated.
     fn new(mut given: Given<'a>, user: String, now: &'a str) -> Result<Self> {
-        Vocabulary::Context.check(given.context_type)?;
         given
             .base_relevance
             .map(|r| check_unit("base_relevance", r))
@@ -233,6 +238,7 @@ fn store_node(
         valid_from,
         expires_at,
     };
+    Vocabulary::Context.check(given.context_type)?;
     let now = time::transaction_start();
     let user = subject.user.unwrap_or_default();
     Ok(store_one(subject.tenant, Row::new(given, user, &now)?))
@@ -288,11 +294,14 @@ impl<'a> Batch<'a> {
         let mut rows: Vec<Row<'a>> = Vec::with_capacity(elements.len());
         let mut places = Vec::with_capacity(elements.len());
         let mut latest: HashMap<Key, usize> = HashMap::new();
+        let mut types = Named::new(Vocabulary::Context);
         for element in elements {
             pgrx::check_for_interrupts!();
             let located = |error| element.locate(error);
             let user = subjects.user_of(element)?.to_owned();
-            let mut row = Row::new(Given::read(element)?, user, now).map_err(located)?;
+            let given = Given::read(element)?;
+            types.check(given.context_type).map_err(located)?;
+            let mut row = Row::new(given, user, now).map_err(located)?;
             let before = row.key.as_ref().and_then(|key| latest.get(key).copied());
             match before {
                 Some(i) if !content::hides(rows[i].given.content, row.given.content) => {

@@ -14,7 +14,7 @@ use crate::context::{Reach, hold};
 use crate::error::{Error, Result};
 use crate::pg::jsonb::Jsonb;
 use crate::pg::spi::{Statement, unwrap};
-use crate::vocabulary::Vocabulary;
+use crate::vocabulary::{Named, Vocabulary};
 
 thread_local! {
     /// The places, from 1, of the nodes that are seen, which stay until the transaction ends.
@@ -37,8 +37,10 @@ thread_local! {
                  (tenant_id, user_id, id, from_node_id, to_node_id, relationship_type, strength, metadata, valid_from)
              SELECT $1, user_id, id, from_node_id, to_node_id, relationship_type, strength, metadata,
                     coalesce(valid_from, now())
-             FROM unnest($2, $3, $4, $5, $6, $7, $8, $9)
-                  AS given (user_id, id, from_node_id, to_node_id, relationship_type, strength, metadata, valid_from)
+             -- In FROM, unnest would put each value aside first.
+             FROM (SELECT unnest($2) AS user_id, unnest($3) AS id, unnest($4) AS from_node_id, unnest($5) AS to_node_id,
+                          unnest($6) AS relationship_type, unnest($7) AS strength, unnest($8) AS metadata,
+                          unnest($9) AS valid_from) AS given
              ON CONFLICT (tenant_id, user_id, from_node_id, to_node_id, relationship_type) WHERE valid_to IS NULL
              DO UPDATE SET strength = excluded.strength, metadata = excluded.metadata
              RETURNING id",
@@ -214,12 +216,13 @@ fn store_relationships(
     let elements = batch::elements("relationships", relationships)?;
     let mut subjects = Subjects::new(tenant, user_id)?;
     let mut relationships = Relationships::new();
+    let mut types = Named::new(Vocabulary::Relationship);
     for element in &elements {
         pgrx::check_for_interrupts!();
         let located = |error| element.locate(error);
         let user = subjects.user_of(element)?.to_owned();
         let kind = element.needed_text("relationship_type")?;
-        Vocabulary::Relationship.check(kind).map_err(located)?;
+        types.check(kind).map_err(located)?;
         let node = |name: &str| {
             let node = element.uuid(name)?.ok_or_else(|| element.wrong(name, "is missing"))?;
             Ok::<_, Error>(*node.as_bytes())

@@ -25,6 +25,7 @@ pub mod shmem;
 pub mod slot;
 pub mod spi;
 pub mod time;
+pub mod transition;
 pub mod trigger;
 pub mod vector;
 pub mod words;

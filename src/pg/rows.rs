@@ -12,6 +12,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::jsonb::Jsonb;
 use super::spi::PinnedPath;
 use super::trigger::Trigger;
 
@@ -24,8 +25,8 @@ pub struct Query {
 
 /// One row, valid inside the visitor. Columns count from 0; their types are as the statement says.
 pub struct Row<'a> {
-    values: &'a [pg_sys::Datum],
-    nulls: &'a [bool],
+    pub(super) values: &'a [pg_sys::Datum],
+    pub(super) nulls: &'a [bool],
 }
 
 impl Row<'_> {
@@ -79,6 +80,29 @@ impl Row<'_> {
     /// A column that is a bytea.
     pub fn optional_bytes(&self, column: usize) -> Option<&[u8]> {
         (!self.nulls[column]).then(|| self.bytes(column))
+    }
+
+    /// A column that is a jsonb and not NULL, in the current memory context.
+    pub fn jsonb(&self, column: usize) -> Jsonb<'_> {
+        assert!(!self.nulls[column]);
+        // SAFETY: a jsonb's datum points to a varlena.
+        unsafe { Jsonb::new(pg_sys::pg_detoast_datum(self.values[column].cast_mut_ptr())) }
+    }
+
+    /// A column that is a text[] and not NULL.
+    pub fn texts(&self, column: usize) -> Vec<Option<String>> {
+        assert!(!self.nulls[column]);
+        // SAFETY: a text[]'s datum.
+        unsafe { FromDatum::from_datum(self.values[column], false) }.expect("not NULL")
+    }
+
+    /// Whether a column, of a type of varying length, is stored alike in both rows.
+    pub fn is_alike(&self, other: &Row<'_>, column: usize) -> bool {
+        if self.nulls[column] || other.nulls[column] {
+            return self.nulls[column] == other.nulls[column];
+        }
+        // SAFETY: both point to a varlena.
+        unsafe { super::trigger::is_stored_alike(self.values[column], other.values[column], -1, false) }
     }
 
     /// A column that is a text and not NULL. One that stands in an index is neither compressed nor elsewhere; another may have to be

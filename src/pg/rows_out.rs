@@ -45,6 +45,20 @@ pub fn answer_kept(call: Call, query: &Query, arguments: &[DatumWithOid<'_>]) ->
     })
 }
 
+/// The answer's tuplestore and its descriptor, made where the caller wants them. The descriptor is the caller's own of the declared type:
+/// to have PostgreSQL look it up anew would leave some 800 bytes in the memory of the calling statement with each call.
+///
+/// # Safety
+/// The call of a function that is declared to return rows.
+unsafe fn begin(call: Call) -> *mut pg_sys::ReturnSetInfo {
+    // SAFETY: as the caller promises; raises an error where the caller takes no materialised answer.
+    unsafe {
+        let info = call.info();
+        pg_sys::InitMaterializedSRF(info, pg_sys::MAT_SRF_USE_EXPECTED_DESC);
+        (*info).resultinfo.cast::<pg_sys::ReturnSetInfo>()
+    }
+}
+
 fn run(
     call: Call,
     snapshot: Snapshot,
@@ -57,9 +71,7 @@ fn run(
     // descriptor are made in the caller's memory, before SPI has its own. The parameters are alive while the statement runs, and as
     // many as it names; the receiver outlives it. A SQL error unwinds.
     unsafe {
-        let info = call.info();
-        pg_sys::InitMaterializedSRF(info, 0);
-        let result = (*info).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+        let result = begin(call);
         let mut receiver = Receiver {
             base: pg_sys::DestReceiver {
                 receiveSlot: Some(receive),
@@ -132,9 +144,7 @@ impl<'a> Rows<'a> {
     pub fn begin(call: Call) -> Self {
         // SAFETY: as in `run`; the empty tuplestore is replaced by another of the same lifetime.
         let (rows, descriptor, columns) = unsafe {
-            let info = call.info();
-            pg_sys::InitMaterializedSRF(info, 0);
-            let result = (*info).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            let result = begin(call);
             pg_sys::tuplestore_end((*result).setResult);
             let before = pg_sys::MemoryContextSwitchTo((*(*result).econtext).ecxt_per_query_memory);
             let again = (*result).allowedModes & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random as i32 != 0;

@@ -96,15 +96,6 @@ impl Trigger {
         self.changes(&columns)
     }
 
-    /// Whether the UPDATE has changed one of these columns of a row; see `changes`.
-    pub fn changes_any(&self, columns: &[&std::ffi::CStr]) -> bool {
-        // SAFETY: a catalog lookup. A column that is not there has the number 0.
-        let number =
-            |column: &&std::ffi::CStr| i32::from(unsafe { pg_sys::get_attnum(self.relation(), column.as_ptr()) });
-        let columns: Vec<i32> = columns.iter().map(number).filter(|number| *number > 0).collect();
-        self.changes(&columns)
-    }
-
     /// Whether a row of the transition tables has, as it is stored, another value in one of these columns than before. Not what the statement
     /// sets (tg_updatedcols): where it holds several UPDATEs of the table (WITH), that is what the last of them sets, and the
     /// transition tables have the rows of all.
@@ -215,6 +206,18 @@ impl Trigger {
                 pg_sys::ExecDropSingleTupleTableSlot(slot);
             }
         }
+    }
+
+    /// Its transition tables, before and after, each NULL where there is none, and its table.
+    pub(super) fn tables(
+        &self,
+    ) -> (
+        *mut pg_sys::Tuplestorestate,
+        *mut pg_sys::Tuplestorestate,
+        pg_sys::Relation,
+    ) {
+        // SAFETY: trigger data.
+        unsafe { ((*self.0).tg_oldtable, (*self.0).tg_newtable, (*self.0).tg_relation) }
     }
 
     /// Whether it fires before a statement, not after it and not for a row.
@@ -372,7 +375,7 @@ impl Trigger {
 ///
 /// # Safety
 /// Both are of one type, of which the others are `typlen` and `typbyval`.
-unsafe fn is_stored_alike(a: pg_sys::Datum, b: pg_sys::Datum, length: i16, by_value: bool) -> bool {
+pub(super) unsafe fn is_stored_alike(a: pg_sys::Datum, b: pg_sys::Datum, length: i16, by_value: bool) -> bool {
     if by_value {
         return a == b;
     }

@@ -7,7 +7,6 @@
 //! (4 bytes), then a word of 8 bytes per term, ascending over the parts: the term in the upper 56 bits, its count, at most 255, in the lower 8.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use super::text::{self, Lexer, Term};
 
@@ -90,31 +89,33 @@ impl<'a> Text<'a> {
         lexer: &mut impl Lexer,
         pause: &mut dyn FnMut(),
     ) -> Vec<Vec<u8>> {
-        let mut counts: HashMap<Term, u32> = HashMap::new();
-        let mut field_counts: HashMap<Term, (u32, bool)> = HashMap::new();
-        let mut length = 0u32;
+        // Each field's terms, then what each field says of each term.
+        let mut terms: Vec<(Term, bool)> = Vec::new();
+        let mut counts: Vec<(Term, u32, bool)> = Vec::new();
         for field in self.fields() {
             for value in field {
-                text::read(value, lexer, pause, &mut |term, _, weighs| {
-                    let count = field_counts.entry(term).or_default();
-                    count.0 = count.0.saturating_add(1);
-                    count.1 |= weighs;
-                });
+                text::read(value, lexer, pause, &mut |term, _, weighs| terms.push((term, weighs)));
             }
-            for (term, (count, weighs)) in field_counts.drain() {
-                let before = counts.entry(term).or_default();
-                let more = count.saturating_sub(*before);
-                *before += more;
-                if weighs {
+            terms.sort_unstable();
+            let of_term = terms.chunk_by(|a, b| a.0 == b.0);
+            // false goes before true.
+            counts.extend(of_term.map(|same| (same[0].0, same.len() as u32, same[same.len() - 1].1)));
+            terms.clear();
+        }
+        // In the order of the fields, for one term: the length takes what weighs beyond the fields before.
+        counts.sort_by_key(|(term, ..)| *term);
+        let mut length = 0u32;
+        let word = |same: &[(Term, u32, bool)]| {
+            let count = same.iter().fold(0u32, |before, (_, count, weighs)| {
+                let more = count.saturating_sub(before);
+                if *weighs {
                     length = length.saturating_add(more);
                 }
-            }
-        }
-        let mut words: Vec<u64> = counts
-            .iter()
-            .map(|(term, count)| (term << 8) | u64::from((*count).min(255)))
-            .collect();
-        words.sort_unstable();
+                before + more
+            });
+            (same[0].0 << 8) | u64::from(count.min(255))
+        };
+        let words: Vec<u64> = counts.chunk_by(|a, b| a.0 == b.0).map(word).collect();
         let most = (most_bytes.saturating_sub(HEADER) / 8).clamp(1, MOST_TERMS);
         let part = |words: &[u64]| {
             let mut part = Vec::with_capacity(HEADER + 8 * words.len());
@@ -144,11 +145,18 @@ impl<'a> Text<'a> {
 
 /// Whether the text holds the part, from the beginning of a word to the end of one.
 fn holds_words(text: &str, part: &str) -> bool {
+    /// Looked for place by place; longer ones by an algorithm that prepares itself first.
+    const SHORT: usize = 64;
     let word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-    !part.is_empty()
-        && text
-            .match_indices(part)
-            .any(|(at, _)| !word(text[..at].chars().next_back()) && !word(text[at + part.len()..].chars().next()))
+    let is_word = |at: usize| !word(text[..at].chars().next_back()) && !word(text[at + part.len()..].chars().next());
+    let (bytes, wanted) = (text.as_bytes(), part.as_bytes());
+    match wanted {
+        [] => false,
+        // Where a whole character begins alike, a whole character ends alike.
+        [first, ..] if wanted.len() <= SHORT => (0..(bytes.len() + 1).saturating_sub(wanted.len()))
+            .any(|at| bytes[at] == *first && bytes[at..].starts_with(wanted) && is_word(at)),
+        _ => text.match_indices(part).any(|(at, _)| is_word(at)),
+    }
 }
 
 /// A part of a document, read in place.
@@ -202,6 +210,8 @@ impl<'a> Part<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
     use super::super::text::{Plain, term};

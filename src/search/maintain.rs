@@ -5,9 +5,9 @@
 //! It stands aside in a restore, which brings the documents along.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::ffi::CStr;
 
-use pgrx::datum::Uuid;
+use pgrx::datum::{DatumWithOid, Uuid};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -16,15 +16,15 @@ use super::document::Text;
 use super::language::Language;
 use crate::check;
 use crate::error::Error;
-use crate::pg::call::Call;
 use crate::pg::jsonb::{Container, Jsonb, Value};
-use crate::pg::spi::{self, Statement, unwrap};
+use crate::pg::rows::Row;
+use crate::pg::spi::{Statement, unwrap};
 use crate::pg::trigger::{Operation, Trigger};
-use crate::pg::{role, xact};
+use crate::pg::{array, role, transition, xact};
 use crate::raw_function;
 use crate::tenant;
 
-/// Documents of the rows that `$source` gives.
+/// Documents of the nodes that `$source` gives.
 macro_rules! insert {
     ($source:literal) => {
         concat!(
@@ -51,54 +51,139 @@ macro_rules! delete {
     };
 }
 
-/// The statements that a trigger runs, in order; planned once per backend, where the transition tables are known.
-struct Steps {
-    sql: &'static [&'static str],
-    kept: OnceCell<Vec<spi::Kept>>,
+thread_local! {
+    static EMPTY: Statement = const { Statement::new("TRUNCATE memory.search_documents", &[]) };
+    static TAKE_OF: Statement = const {
+        Statement::new(
+            delete!("(SELECT unnest($1) AS tenant_id, unnest($2) AS user_id, unnest($3) AS node_id) AS k"),
+            &[pg_sys::UUIDARRAYOID, pg_sys::TEXTARRAYOID, pg_sys::UUIDARRAYOID],
+        )
+    };
+    static PUT: Statement = const {
+        Statement::new(
+            "INSERT INTO memory.search_documents (tenant_id, user_id, node_id, part, terms)
+             SELECT unnest($1), unnest($2), unnest($3), unnest($4), unnest($5)",
+            &[
+                pg_sys::UUIDARRAYOID, pg_sys::TEXTARRAYOID, pg_sys::UUIDARRAYOID, pg_sys::INT4ARRAYOID,
+                pg_sys::BYTEAARRAYOID,
+            ],
+        )
+    };
 }
 
-impl Steps {
-    const fn new(sql: &'static [&'static str]) -> Self {
-        Self {
-            sql,
-            kept: OnceCell::new(),
+/// What the trigger reads of a row, in this order.
+const COLUMNS: [&CStr; 6] = [c"tenant_id", c"user_id", c"node_id", c"summary", c"content", c"tags"];
+const TENANT: usize = 0;
+const USER: usize = 1;
+const NODE: usize = 2;
+const SUMMARY: usize = 3;
+const CONTENT: usize = 4;
+const TAGS: usize = 5;
+
+/// Tenant, user, node: in the order of the index.
+type Key = (u128, String, u128);
+
+fn key(row: &Row<'_>) -> Key {
+    (row.uuid(TENANT), row.text(USER).to_owned(), row.uuid(NODE))
+}
+
+fn text_of_row<'a>(row: &'a Row<'_>) -> Text<'a> {
+    let summary = row.optional_bytes(SUMMARY).map(String::from_utf8_lossy);
+    text(summary, Some(row.jsonb(CONTENT)), row.texts(TAGS))
+}
+
+/// Documents to take and to put, by statements of many at once.
+#[derive(Default)]
+struct Changes {
+    taken: Vec<Key>,
+    put: Vec<(Key, i32, Vec<u8>)>,
+    /// Of what is put, in bytes.
+    size: usize,
+    language: Option<(u128, Language)>,
+}
+
+impl Changes {
+    const MOST_ROWS: usize = 5_000;
+    const MOST_BYTES: usize = 4 << 20;
+
+    fn put(&mut self, key: Key, text: &Text<'_>) {
+        let tenant = key.0;
+        let (_, language) = match &mut self.language {
+            Some(known) if known.0 == tenant => known,
+            other => other.insert((tenant, Language::of(tenant.to_be_bytes()))),
+        };
+        let parts = text.parts(language.code, most_bytes(key.1.as_bytes()), language, &mut pause);
+        for (part, terms) in (0..).zip(parts) {
+            self.size += terms.len();
+            self.put.push((key.clone(), part, terms));
         }
     }
 
-    fn run(&self, trigger: &Trigger) {
-        trigger.with_transition_tables(|client| {
-            let kept = self
-                .kept
-                .get_or_init(|| self.sql.iter().map(|sql| spi::Kept::new(client, sql, &[])).collect());
-            for statement in kept {
-                statement.write(client, &[]);
-            }
-        });
+    fn is_large(&self) -> bool {
+        self.taken.len().max(self.put.len()) >= Self::MOST_ROWS || self.size >= Self::MOST_BYTES
+    }
+
+    /// No row of a statement becomes what another still is, so what is put here is not taken by what comes after.
+    fn write(&mut self) {
+        let (tenants, users, nodes) = columns(self.taken.iter());
+        if !self.taken.is_empty() {
+            TAKE_OF.with(|s| s.write(&[tenants, users, nodes], |_| ()));
+        }
+        if !self.put.is_empty() {
+            self.put.sort_unstable();
+            let (tenants, users, nodes) = columns(self.put.iter().map(|(key, ..)| key));
+            let parts: Vec<i32> = self.put.iter().map(|(_, part, _)| *part).collect();
+            let terms: Vec<&[u8]> = self.put.iter().map(|(.., terms)| &terms[..]).collect();
+            PUT.with(|s| s.write(&[tenants, users, nodes, parts.into(), terms.into()], |_| ()));
+        }
+        self.taken.clear();
+        self.put.clear();
+        self.size = 0;
     }
 }
 
-thread_local! {
-    static INSERT: Steps = const { Steps::new(&[insert!("new_rows AS n")]) };
-    // What a row said before and says now is compared in both statements: once would need a table of its own.
-    static UPDATE: Steps = const {
-        Steps::new(&[
-            delete!(
-                "(SELECT o.tenant_id, o.user_id, o.node_id FROM old_rows AS o
-                  LEFT JOIN new_rows AS n USING (tenant_id, user_id, node_id)
-                  WHERE n.node_id IS NULL OR NOT memory.same_document(o.summary, o.content, o.tags, n.summary, n.content, n.tags)
-                  UNION ALL
-                  SELECT n.tenant_id, n.user_id, n.node_id FROM new_rows AS n
-                  LEFT JOIN old_rows AS o USING (tenant_id, user_id, node_id) WHERE o.node_id IS NULL) AS k"
-            ),
-            insert!(
-                "(SELECT n.tenant_id, n.user_id, n.node_id, n.summary, n.content, n.tags FROM new_rows AS n
-                  LEFT JOIN old_rows AS o USING (tenant_id, user_id, node_id)
-                  WHERE o.node_id IS NULL OR NOT memory.same_document(o.summary, o.content, o.tags, n.summary, n.content, n.tags)) AS n"
-            ),
-        ])
-    };
-    static DELETE: Steps = const { Steps::new(&[delete!("old_rows AS k")]) };
-    static EMPTY: Statement = const { Statement::new("TRUNCATE memory.search_documents", &[]) };
+type Argument = DatumWithOid<'static>;
+
+/// Keys as three arrays.
+fn columns<'k>(keys: impl Iterator<Item = &'k Key> + Clone) -> (Argument, Argument, Argument) {
+    let tenants: Vec<u128> = keys.clone().map(|(tenant, ..)| *tenant).collect();
+    let nodes: Vec<u128> = keys.clone().map(|(.., node)| *node).collect();
+    let users: Vec<&str> = keys.map(|(_, user, _)| user.as_str()).collect();
+    (array::uuids(&tenants), users.into(), array::uuids(&nodes))
+}
+
+fn follow(trigger: &Trigger) {
+    let mut changes = Changes::default();
+    transition::each(trigger, &COLUMNS, &mut |old, new| {
+        let is_key_kept = match (&old, &new) {
+            (Some(old), Some(new)) => {
+                [TENANT, NODE].iter().all(|i| old.uuid(*i) == new.uuid(*i)) && old.text(USER) == new.text(USER)
+            }
+            _ => false,
+        };
+        if let (Some(old), Some(new), true) = (&old, &new, is_key_kept)
+            && [SUMMARY, CONTENT, TAGS].iter().all(|i| old.is_alike(new, *i))
+        {
+            return;
+        }
+        let text = new.as_ref().map(text_of_row);
+        if let (Some(old), Some(text), true) = (&old, &text, is_key_kept)
+            && text_of_row(old) == *text
+        {
+            return;
+        }
+        changes.taken.extend(old.as_ref().map(key));
+        if let (Some(new), Some(text)) = (&new, &text) {
+            if !is_key_kept && trigger.operation() == Operation::Update {
+                changes.taken.push(key(new));
+            }
+            changes.put(key(new), text);
+        }
+        if changes.is_large() {
+            changes.write();
+        }
+    });
+    changes.write();
 }
 
 raw_function!(documents_follow, pg_finfo_documents_follow, |call| {
@@ -107,31 +192,19 @@ raw_function!(documents_follow, pg_finfo_documents_follow, |call| {
         match trigger.operation() {
             Operation::Truncate => EMPTY.with(|statement| statement.write(&[], |_| ())),
             _ if trigger.rows() == 0 => {}
-            Operation::Insert => INSERT.with(|steps| steps.run(&trigger)),
-            Operation::Delete => DELETE.with(|steps| steps.run(&trigger)),
-            Operation::Update => {
-                if trigger.changes_any(&[c"tenant_id", c"user_id", c"node_id", c"summary", c"content", c"tags"]) {
-                    UPDATE.with(|steps| steps.run(&trigger));
-                }
-            }
+            _ => follow(&trigger),
         }
     }
     trigger.keep_row()
 });
 
-/// A node's text, from three arguments of a call: summary, content, tags.
-fn text_of(call: &Call, first: usize) -> Text<'_> {
-    // Bytes that are no UTF-8 are none of a write's business.
-    let mut text = Text::new(call.text(first).map(String::from_utf8_lossy));
-    if let Some(content) = call.argument::<Jsonb<'_>>(first + 1) {
+/// A node's text.
+fn text<'a>(summary: Option<Cow<'a, str>>, content: Option<Jsonb<'a>>, tags: Vec<Option<String>>) -> Text<'a> {
+    let mut text = Text::new(summary);
+    if let Some(content) = content {
         add_content(&mut text, content.root());
     }
-    for tag in call
-        .argument::<Vec<Option<String>>>(first + 2)
-        .unwrap_or_default()
-        .into_iter()
-        .flatten()
-    {
+    for tag in tags.into_iter().flatten() {
         text.add_tag(tag.into());
     }
     text
@@ -179,12 +252,11 @@ raw_function!(document_parts, pg_finfo_document_parts, |call| {
     let tenant = call.uuid_argument(0).unwrap_or_default();
     let most = most_bytes(call.text(1).unwrap_or_default());
     let mut language = Language::of(tenant);
-    let parts = text_of(&call, 2).parts(language.code, most, &mut language, &mut pause);
+    // Bytes that are no UTF-8 are none of a write's business.
+    let summary = call.text(2).map(String::from_utf8_lossy);
+    let text = text(summary, call.argument(3), call.argument(4).unwrap_or_default());
+    let parts = text.parts(language.code, most, &mut language, &mut pause);
     call.value(parts.iter().map(Vec::as_slice).collect::<Vec<&[u8]>>())
-});
-
-raw_function!(same_document, pg_finfo_same_document, |call| {
-    call.value(text_of(&call, 0) == text_of(&call, 3))
 });
 
 thread_local! {

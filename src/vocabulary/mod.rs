@@ -1,5 +1,7 @@
 //! Vocabularies: whether a word is one, and which known one was probably meant.
 
+use std::collections::HashSet;
+
 use crate::error::{Error, Result, shown};
 use crate::pg::catalog::TableName;
 use crate::pg::scan;
@@ -55,6 +57,30 @@ impl Vocabulary {
             });
         }
         words
+    }
+}
+
+/// The words that a batch names: each is looked up once.
+pub struct Named<'a> {
+    vocabulary: Vocabulary,
+    known: HashSet<&'a str>,
+}
+
+impl<'a> Named<'a> {
+    pub fn new(vocabulary: Vocabulary) -> Self {
+        Self {
+            vocabulary,
+            known: HashSet::new(),
+        }
+    }
+
+    /// As `Vocabulary::check`.
+    pub fn check(&mut self, word: &'a str) -> Result<()> {
+        if !self.known.contains(word) {
+            self.vocabulary.check(word)?;
+            self.known.insert(word);
+        }
+        Ok(())
     }
 }
 

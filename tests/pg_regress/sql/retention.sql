@@ -56,7 +56,9 @@ BEGIN
     PERFORM memory.store_relationship(ids[1], ids[2], 'led_to');
     PERFORM memory.store_relationship(ids[4], ids[1], 'led_to');
     PERFORM memory.store_relationship(ids[3], ids[4], 'led_to');
-    UPDATE memory.nodes SET created_at = now() - CASE content->>'n' WHEN '1' THEN interval '40 days' WHEN '2' THEN '31 days' ELSE '29 days' END;
+    -- those of ret-a are the older ones
+    UPDATE memory.nodes SET created_at = now() - CASE content->>'n' WHEN '1' THEN interval '40 days' WHEN '2' THEN '31 days' ELSE '29 days' END
+        - CASE tenant WHEN 'ret-a' THEN interval '1 second' ELSE '0' END;
     UPDATE memory.nodes SET valid_to = now() WHERE content->>'n' = '2';
     PERFORM memory.record_navigation('/old');
     UPDATE memory.navigation SET visited_at = now() - interval '40 days';
