@@ -37,22 +37,24 @@ fn installed(cluster: &Cluster, database: &str, version: &str) -> Client {
     client
 }
 
-/// Each row of each table that the extension has now and is not made by its installation.
-fn data(client: &mut Client, tables: &[String]) -> Vec<String> {
-    tables
+/// Each row of each table, and where each sequence is.
+fn data(client: &mut Client, relations: &[String]) -> Vec<String> {
+    let row = |relation: &str| match relation.ends_with("_seq") {
+        true => "concat_ws(' ', last_value, is_called)",
+        false => "row_to_json(t)::text",
+    };
+    relations
         .iter()
-        .flat_map(|table| {
-            lines(
-                client,
-                &format!("SELECT '{table} ' || row_to_json(t)::text FROM {table} t ORDER BY 1"),
-            )
+        .flat_map(|relation| {
+            let sql = format!("SELECT '{relation} ' || {} FROM {relation} t ORDER BY 1", row(relation));
+            lines(client, &sql)
         })
         .collect()
 }
 
 /// What pg_dump says of each member by itself, as it does for pg_upgrade only: definitions, comments, privileges, what is dumped of them. Without OIDs.
 fn definitions(cluster: &Cluster, database: &str) -> Vec<String> {
-    let dump = cluster.pg_dump(&["--binary-upgrade", "--schema-only", "-n", "memory", database]);
+    let dump = cluster.pg_dump(&["--binary-upgrade", "--schema-only", database]);
     let mut all: Vec<String> = dump
         .split(";\n")
         .map(|statement| {
@@ -62,7 +64,12 @@ fn definitions(cluster: &Cluster, database: &str) -> Vec<String> {
             kept.collect::<Vec<_>>().join("\n")
         })
         .filter(|statement| {
-            let is_of_oids = ["binary_upgrade_set_next", "relfrozenxid", "binary_upgrade_set_next_pg", "\\restrict"];
+            let is_of_oids = [
+                "binary_upgrade_set_next",
+                "relfrozenxid",
+                "binary_upgrade_set_next_pg",
+                "\\restrict",
+            ];
             !statement.is_empty() && !is_of_oids.iter().any(|word| statement.contains(word))
         })
         .collect();
@@ -102,7 +109,10 @@ fn an_updated_database_is_as_a_fresh_one_and_keeps_its_data() {
     let cluster = Cluster::new("upgrade");
     cluster.create_database("fresh");
     let mut fresh = cluster.connect("fresh", SUPERUSER);
-    let version = one(&mut fresh, "SELECT extversion FROM pg_extension WHERE extname = 'memory_ext'");
+    let version = one(
+        &mut fresh,
+        "SELECT extversion FROM pg_extension WHERE extname = 'memory_ext'",
+    );
     let fingerprint = one(&mut fresh, "SELECT memory.schema_fingerprint()");
     for (i, released) in RELEASED.iter().enumerate() {
         let old = format!("old_{i}");
@@ -125,16 +135,21 @@ fn an_updated_database_is_as_a_fresh_one_and_keeps_its_data() {
         assert!(before.len() > 400, "{} rows", before.len());
         client.batch_execute(UPDATE).unwrap();
         assert_same("data", &before, &data(&mut client, &tables));
-        assert_eq!(one(&mut client, "SELECT extversion FROM pg_extension WHERE extname = 'memory_ext'"), version);
+        assert_eq!(
+            one(
+                &mut client,
+                "SELECT extversion FROM pg_extension WHERE extname = 'memory_ext'"
+            ),
+            version
+        );
         assert_eq!(one(&mut client, "SELECT memory.schema_fingerprint()"), fingerprint);
         assert_eq!(one(&mut client, "SELECT d FROM memory.schema_drift() AS d"), "");
-        assert_same(
-            "catalog",
-            &lines(&mut fresh, CATALOG),
-            &lines(&mut client, CATALOG),
-        );
+        assert_same("catalog", &lines(&mut fresh, CATALOG), &lines(&mut client, CATALOG));
         let definitions_of_spaces = |definitions: Vec<String>| -> Vec<String> {
-            let spaces = lines(&mut cluster.connect(&old, SUPERUSER), "SELECT relation FROM memory.embedding_spaces");
+            let spaces = lines(
+                &mut cluster.connect(&old, SUPERUSER),
+                "SELECT relation FROM memory.embedding_spaces",
+            );
             let is_of_space = |text: &String| spaces.iter().any(|space| text.contains(space.as_str()));
             let is_grant = |text: &String| text.starts_with("GRANT ") || text.contains("\nGRANT ");
             definitions
@@ -145,8 +160,17 @@ fn an_updated_database_is_as_a_fresh_one_and_keeps_its_data() {
         let [expected, found] = ["fresh", &old].map(|database| definitions_of_spaces(definitions(&cluster, database)));
         assert!(expected.len() > 1000, "{} statements", expected.len());
         assert_same("pg_dump", &expected, &found);
-        assert_eq!(one(&mut client, "SELECT v FROM memory.verify() AS v WHERE NOT v.ok"), "");
-        assert_eq!(one(&mut client, "SELECT bool_and(coalesce(ok, true)) FROM memory.verify_audit_log()"), "t");
+        assert_eq!(
+            one(&mut client, "SELECT v FROM memory.verify() AS v WHERE NOT v.ok"),
+            ""
+        );
+        assert_eq!(
+            one(
+                &mut client,
+                "SELECT bool_and(coalesce(ok, true)) FROM memory.verify_audit_log()"
+            ),
+            "t"
+        );
         // Who had a profile has what it gained, here and in what is restored from a dump.
         const AS_OPERATOR: &str = "SET ROLE upgrade_operator; SELECT memory.health() ->> 'version'";
         assert_eq!(one(&mut client, AS_OPERATOR), version);
@@ -179,7 +203,13 @@ fn a_new_library_serves_old_sql() {
         .unwrap();
         assert_eq!(one(&mut app, "SELECT count(*) FROM memory.search('zebra')"), "1");
         assert_eq!(one(&mut app, "SELECT count(*) FROM memory.get_events('new')"), "1");
-        assert_eq!(one(&mut client, "SELECT bool_and(coalesce(ok, true)) FROM memory.verify_audit_log()"), "t");
+        assert_eq!(
+            one(
+                &mut client,
+                "SELECT bool_and(coalesce(ok, true)) FROM memory.verify_audit_log()"
+            ),
+            "t"
+        );
         // Every function that needs no argument, and some that do, gives an answer or an error with a code of the contract; no crash.
         let pid = one(&mut client, "SELECT pg_backend_pid()");
         let calls = lines(
@@ -249,7 +279,10 @@ fn sessions_stay_open_across_an_update() {
     let mut again = installed(&cluster, "again", RELEASED[0]);
     again.batch_execute(&format!("BEGIN; {UPDATE}; ROLLBACK")).unwrap();
     assert_eq!(
-        one(&mut again, "SELECT extversion FROM pg_extension WHERE extname = 'memory_ext'"),
+        one(
+            &mut again,
+            "SELECT extversion FROM pg_extension WHERE extname = 'memory_ext'"
+        ),
         RELEASED[0]
     );
     again
@@ -289,7 +322,10 @@ fn every_symbol_of_a_released_script_is_in_the_library() {
 fn released_scripts_are_as_they_were_released() {
     let sums = std::fs::read_to_string(root().join("sql/released/SHA256SUMS")).unwrap();
     for released in RELEASED {
-        assert!(sums.contains(&format!("released/memory_ext--{released}.sql")), "{released}");
+        assert!(
+            sums.contains(&format!("released/memory_ext--{released}.sql")),
+            "{released}"
+        );
     }
     let checked = Command::new("sha256sum")
         .args(["--check", "--strict", "--quiet", "released/SHA256SUMS"])
