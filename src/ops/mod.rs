@@ -1,3 +1,9 @@
-//! Operations: how the extension is, whether it works, and whether its schema is what was installed.
+//! Operations: what keeps the memory in order, how it is, whether it works, and whether its schema is what was installed. Above all other
+//! subjects.
 
+mod job;
+mod maintain;
+mod metric;
+mod performance;
 mod schema;
+pub mod worker;

@@ -81,6 +81,12 @@ pub fn write_once<R>(sql: &str, args: &[DatumWithOid<'_>], then: impl FnOnce(Spi
     Spi::connect_mut(|client| then(unwrap(client.update(sql, None, args))))
 }
 
+/// Reads by a statement that is made at run time and planned for this one run, as `Statement::read`; `sql` names its schemas.
+pub fn read_once<R>(sql: &str, args: &[DatumWithOid<'_>], then: impl FnOnce(SpiTupleTable<'_>) -> R) -> R {
+    let _pinned = PinnedPath::new();
+    Spi::connect(|client| then(unwrap(client.select(sql, None, args))))
+}
+
 /// Raises 25006 on a standby and 25000 in a parallel worker, as SQL does: Spi would ask for a transaction id first, and fail
 /// with an internal error.
 pub fn require_writable() {

@@ -39,6 +39,8 @@ SELECT length(memory.issue_service_token('filler', 'acme', '{read}', '1 day'));
 SELECT memory.encrypt_field('a', 'iban', 'secret'), memory.encrypt_field('a', 'iban', 'other');
 SELECT memory.place_legal_hold('b', 'case', 'acme');
 SELECT memory.apply_retention(), memory.clean_expired();
+SELECT memory.log_performance_metric('acme', 'retrieval', 'search', 0.1, 'ms'), memory.note_job_run('archival', 0.1, 1, 24, NULL),
+       memory.note_job_run('expiry', 0.1, 0, 0, '55P03 lock_not_available');
 INSERT INTO memory.data_access_log SELECT memory.uuid_v7(), now(), 'get_events', id, 'a', NULL, 'r', 'r', NULL, 'desk' FROM memory.tenants;
 SELECT memory.seal_audit_log();
 SELECT memory.log_event('s', 'clicked', '{}', user_id => 'gone');
