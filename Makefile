@@ -7,7 +7,7 @@ export PG_CONFIG
 endif
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help setup build demo test lint install psql bench clean
+.PHONY: help setup build demo test soak lint install psql bench clean
 
 help:     ## this list
 	@sed -n 's/^\([a-z]*\): *[a-z ]*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
@@ -25,6 +25,9 @@ demo: build ## set up, build, and remember this machine on a private server
 
 test:     ## set up, build, and pass every test
 	@scripts/test
+
+soak:     ## kill, restore and fill for as long as it takes to be sure: at most 20 minutes, with figures
+	@scripts/soak
 
 lint: setup ## cargo fmt --check, cargo clippy -D warnings
 	@scripts/lint

@@ -41,7 +41,7 @@ COMMENT ON FUNCTION memory.set_retention_policy(text, interval, text, text) IS
     'data_class and what its age is counted from: sessions (last activity, or the last event; their events go along), events (occurred_at, or '
     'when it was logged if that is earlier), sessions_archive (last_activity, else started_at, else when it was archived), events_archive '
     '(as events), nodes (created_at; their relationships go along), relationships (created_at), navigation (visited_at), audit_log '
-    '(changed_at; 7 years without a policy), performance_metrics (nothing is stored of it yet: no effect). Whatever has no policy is kept. '
+    '(changed_at; 7 years without a policy), performance_metrics (recorded_at; anonymize has no effect: they are nobody''s). Whatever has no policy is kept. '
     '22023: an unknown class or action, keep not above zero in each of its parts or beyond 1000 years; P0002: an unknown tenant. '
     'action anonymize: rows become nobody''s, as anonymize_user_data() makes them, under pseudonyms made anew in each batch. An operator''s.';
 

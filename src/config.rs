@@ -127,6 +127,24 @@ pub fn vector_cache_size() -> usize {
     VECTOR_CACHE_SIZE_KB.get() as usize * 1024
 }
 
+/// Unset: nothing runs by itself where nobody has said so.
+pub static WORKER_DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// A minute, as autovacuum's: what expires and what is over is gone soon, and a round with nothing to do is some 12 ms of a processor.
+pub static WORKER_NAPTIME_S: GucSetting<i32> = GucSetting::<i32>::new(60);
+
+/// The names of the databases that the worker keeps in order.
+pub fn worker_databases() -> Vec<String> {
+    let named = set_text(&WORKER_DATABASES).unwrap_or_default();
+    let names = named.split(',').map(|name| name.trim().to_owned());
+    names.filter(|name| !name.is_empty()).collect()
+}
+
+/// How long the worker rests between two rounds.
+pub fn worker_naptime() -> std::time::Duration {
+    std::time::Duration::from_secs(WORKER_NAPTIME_S.get().unsigned_abs().into())
+}
+
 /// The largest payload, in bytes.
 pub fn max_payload_size() -> usize {
     MAX_PAYLOAD_SIZE_KB.get() as usize * 1024
@@ -201,6 +219,7 @@ pub fn define(context: pg::guc::Watch, is_uuid: fn(&str) -> bool) {
     );
     define_search();
     define_tokens();
+    define_worker();
     pg::guc::define_uuid_setting(
         c"memory.system_tenant_id",
         c"The UUID that the identifier \"system\" resolves to.",
@@ -256,6 +275,28 @@ fn define_keys() {
     ] {
         GucRegistry::define_string_guc(name, about, more, setting, GucContext::Sighup, GucFlags::SUPERUSER_ONLY);
     }
+}
+
+/// Who keeps the memory in order, and how often: the server's, as it is one for all sessions.
+fn define_worker() {
+    GucRegistry::define_string_guc(
+        c"memory.worker_databases",
+        c"The databases that the worker keeps in order, separated by commas.",
+        c"Names as in pg_database. Needs shared_preload_libraries. A name that is no database is tried again in each round.",
+        &WORKER_DATABASES,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"memory.worker_naptime",
+        c"How long the worker rests between two rounds.",
+        c"",
+        &WORKER_NAPTIME_S,
+        1,
+        86_400,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
 }
 
 /// What tokens are held against.

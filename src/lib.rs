@@ -80,7 +80,18 @@ extension_sql_file!(
     requires = ["history"]
 );
 extension_sql_file!("../sql/anomaly.sql", name = "anomaly", requires = ["privacy_request"]);
-extension_sql_file!("../sql/ops_schema.sql", name = "ops_schema", requires = ["anomaly"]);
+extension_sql_file!("../sql/ops_job.sql", name = "ops_job", requires = ["anomaly"]);
+extension_sql_file!("../sql/ops_metric.sql", name = "ops_metric", requires = ["ops_job"]);
+extension_sql_file!(
+    "../sql/ops_performance.sql",
+    name = "ops_performance",
+    requires = ["ops_metric"]
+);
+extension_sql_file!(
+    "../sql/ops_schema.sql",
+    name = "ops_schema",
+    requires = ["ops_performance"]
+);
 extension_sql_file!("../sql/ops_health.sql", name = "ops_health", requires = ["ops_schema"]);
 extension_sql_file!("../sql/close.sql", name = "close", requires = ["ops_health"], finalize);
 
@@ -93,7 +104,9 @@ pub extern "C-unwind" fn _PG_init() {
         &pg::generation::MEMORY,
         &violation::MEMORY,
         &access::MEMORY,
+        &ops::worker::MEMORY,
     ]);
+    ops::worker::register();
     pg::xact::install(&[
         pg::generation::LISTENER,
         context::LISTENER,

@@ -303,6 +303,16 @@ fn run(idle_for: Option<Interval>, batch_size: Option<i32>) -> Result<Outcome> {
     })
 }
 
+/// Whether a session is over; reads only.
+pub fn is_due(idle_for: Interval) -> bool {
+    MORE.with(|s| s.read(&[idle_for.into()], |row| unwrap(row.first().get_one()))) == Some(true)
+}
+
+/// Whether a session has expired; reads only.
+pub fn is_expired_due() -> bool {
+    MORE_EXPIRED.with(|s| s.read(&[], |row| unwrap(row.first().get_one()))) == Some(true)
+}
+
 /// As run_archival, but of the expired sessions alone. The caller has checked `batch_size`.
 pub fn run_expired(batch_size: i32) -> Result<Outcome> {
     let batch = Batch::take(&TAKE_EXPIRED, &[batch_size.into()]);

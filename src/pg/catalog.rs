@@ -100,6 +100,18 @@ pub fn database() -> pg_sys::Oid {
     unsafe { pg_sys::MyDatabaseId }
 }
 
+/// This database's name.
+pub fn database_name() -> String {
+    // SAFETY: a catalog lookup inside a transaction; the answer is palloc'd, or NULL where the database is gone.
+    unsafe {
+        let name = pg_sys::get_database_name(database());
+        if name.is_null() {
+            return String::new();
+        }
+        std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
+    }
+}
+
 /// Processes what other backends have said about changed relations.
 pub fn accept_invalidations() {
     // SAFETY: allowed wherever a lock may be taken; callers are inside a transaction.

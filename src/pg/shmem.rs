@@ -1,4 +1,4 @@
-//! One chunk of shared memory, in parts: 64-bit atomics, zero at start.
+//! One chunk of shared memory, in parts: 64-bit atomics, zero at start; behind the parts, when that was.
 //!
 //! Protocol: `install` runs in `_PG_init`, before any other use. In the postmaster it reserves the chunk in
 //! shmem_request_hook and maps it in shmem_startup_hook, under AddinShmemInitLock. Without
@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+
+use super::process;
 
 /// A part of the chunk, which `install` gives its place.
 pub struct Part {
@@ -57,7 +59,7 @@ pub fn install(parts: &[&Part]) {
         part.end.store(length + size, Ordering::Relaxed);
         length += size.next_multiple_of(LINE);
     }
-    LENGTH.store(length, Ordering::Relaxed);
+    LENGTH.store(length + LINE, Ordering::Relaxed);
     if !preloading() {
         return;
     }
@@ -78,12 +80,24 @@ fn chunk() -> &'static [AtomicU64] {
             let own: Vec<AtomicU64> = std::iter::repeat_with(AtomicU64::default)
                 .take(LENGTH.load(Ordering::Relaxed))
                 .collect();
+            stamp(&own);
             Vec::leak(own)
         });
     }
     // SAFETY: startup() mapped bytes() bytes there, aligned to a cache line, for as long as this process lives; all-zero
     // bytes are valid atomics and nobody touches them but as atomics.
     unsafe { std::slice::from_raw_parts(shared, LENGTH.load(Ordering::Relaxed)) }
+}
+
+/// Notes when the words began to count.
+fn stamp(words: &[AtomicU64]) {
+    words[words.len() - LINE].store(process::unix_seconds() as u64, Ordering::Relaxed);
+}
+
+/// Since when the words count: Unix time in seconds.
+pub fn since() -> i64 {
+    let words = chunk();
+    words[words.len() - LINE].load(Ordering::Relaxed) as i64
 }
 
 /// Whether other backends see the same words.
@@ -123,6 +137,10 @@ extern "C-unwind" fn startup() {
         let chunk = pg_sys::ShmemInitStruct(c"memory_ext".as_ptr(), bytes(), &mut found);
         if !found {
             std::ptr::write_bytes(chunk.cast::<u8>(), 0, bytes());
+            stamp(std::slice::from_raw_parts(
+                chunk.cast::<AtomicU64>(),
+                LENGTH.load(Ordering::Relaxed),
+            ));
         }
         pg_sys::LWLockRelease(lock);
         SHARED.store(chunk.cast::<AtomicU64>(), Ordering::Relaxed);

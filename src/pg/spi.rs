@@ -81,7 +81,7 @@ pub fn write_once<R>(sql: &str, args: &[DatumWithOid<'_>], then: impl FnOnce(Spi
     Spi::connect_mut(|client| then(unwrap(client.update(sql, None, args))))
 }
 
-/// Reads by a statement that is planned for this one run, with the snapshot of the calling statement; works on a standby.
+/// Reads by a statement that is made at run time and planned for this one run, as `Statement::read`; `sql` names its schemas.
 pub fn read_once<R>(sql: &str, args: &[DatumWithOid<'_>], then: impl FnOnce(SpiTupleTable<'_>) -> R) -> R {
     let _pinned = PinnedPath::new();
     Spi::connect(|client| then(unwrap(client.select(sql, None, args))))

@@ -44,6 +44,13 @@ pub fn unix_seconds(micros: i64) -> i64 {
     micros.div_euclid(1_000_000) + EPOCH
 }
 
+/// Unix time in seconds as a timestamptz.
+pub fn of_unix_seconds(seconds: i64) -> TimestampWithTimeZone {
+    const EPOCH: i64 = 946_684_800;
+    let micros = (seconds - EPOCH).saturating_mul(1_000_000);
+    TimestampWithTimeZone::try_from(micros).unwrap_or_else(|_| TimestampWithTimeZone::positive_infinity())
+}
+
 /// Unix time in seconds as a timestamptz's text, for hints; in UTC.
 pub fn shown(unix_seconds: i64) -> String {
     let utc = |days: i64| {

@@ -32,8 +32,7 @@ pub enum Anonymised {
 /// A data class of set_retention_policy().
 pub struct Class {
     pub name: &'static str,
-    /// None: nothing is stored of it yet.
-    pub table: Option<&'static str>,
+    pub table: &'static str,
     /// Of the row t: from when on it is kept.
     pub since: &'static str,
     pub children: &'static [Child],
@@ -51,13 +50,14 @@ pub fn audit_log_keep() -> Interval {
 
 pub const AUDIT_LOG: &str = "audit_log";
 pub const NODES: &str = "nodes";
+pub const PERFORMANCE_METRICS: &str = "performance_metrics";
 
 const EVENTS_OF: &str = "c.tenant_id = t.tenant_id AND c.user_id = t.user_id AND c.session_id = t.session_id";
 
 pub const CLASSES: [Class; 9] = [
     Class {
         name: "sessions",
-        table: Some("sessions"),
+        table: "sessions",
         // As run_archival() sees it: an application's own INSERT of an event does not move last_activity.
         since: "greatest(t.last_activity, (
             SELECT max(e.created_at) FROM memory.events e
@@ -72,7 +72,7 @@ pub const CLASSES: [Class; 9] = [
     },
     Class {
         name: "events",
-        table: Some("events"),
+        table: "events",
         // A clock that is ahead prolongs nothing. Archival keeps occurred_at, so an event's age goes on in the archive.
         since: "least(t.occurred_at, t.created_at)",
         children: &[],
@@ -85,7 +85,7 @@ pub const CLASSES: [Class; 9] = [
     },
     Class {
         name: "sessions_archive",
-        table: Some("agent_sessions_archive"),
+        table: "agent_sessions_archive",
         since: "coalesce(t.last_activity, t.started_at, t.created_at)",
         children: &[],
         anonymised: Anonymised::Alone,
@@ -93,7 +93,7 @@ pub const CLASSES: [Class; 9] = [
     },
     Class {
         name: "events_archive",
-        table: Some("agent_events_archive"),
+        table: "agent_events_archive",
         since: "least(t.occurred_at, t.created_at)",
         children: &[],
         anonymised: Anonymised::Alone,
@@ -101,7 +101,7 @@ pub const CLASSES: [Class; 9] = [
     },
     Class {
         name: NODES,
-        table: Some("nodes"),
+        table: "nodes",
         since: "t.created_at",
         // Two, because a join by either end reads every relationship.
         children: &[
@@ -121,7 +121,7 @@ pub const CLASSES: [Class; 9] = [
     },
     Class {
         name: "relationships",
-        table: Some("relationships"),
+        table: "relationships",
         since: "t.created_at",
         children: &[],
         anonymised: Anonymised::UnderCopyOf {
@@ -133,7 +133,7 @@ pub const CLASSES: [Class; 9] = [
     },
     Class {
         name: "navigation",
-        table: Some("navigation"),
+        table: "navigation",
         since: "t.visited_at",
         children: &[],
         anonymised: Anonymised::Alone,
@@ -141,21 +141,28 @@ pub const CLASSES: [Class; 9] = [
     },
     Class {
         name: AUDIT_LOG,
-        table: Some("audit_log"),
+        table: "audit_log",
         since: "t.changed_at",
         children: &[],
         anonymised: Anonymised::Alone,
         images: &[],
     },
     Class {
-        name: "performance_metrics",
-        table: None,
-        since: "",
+        name: PERFORMANCE_METRICS,
+        table: PERFORMANCE_METRICS,
+        since: "t.recorded_at",
         children: &[],
         anonymised: Anonymised::Alone,
         images: &[],
     },
 ];
+
+impl Class {
+    /// Whether its rows are users'.
+    pub fn is_of_users(&self) -> bool {
+        self.name != PERFORMANCE_METRICS
+    }
+}
 
 /// The class of that name.
 pub fn named(name: &str) -> Option<&'static Class> {

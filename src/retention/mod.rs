@@ -4,6 +4,8 @@ mod anonymise;
 mod class;
 mod removal;
 
+use std::cell::RefCell;
+
 use pgrx::datum::{Interval, TimestampWithTimeZone, Uuid};
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -150,6 +152,89 @@ fn cutoffs(class: &Class, action: Action) -> Option<Cutoffs> {
     any.then_some(cutoffs)
 }
 
+fn removal(class: &'static Class, table: &'static str, due: Due, action: Action, batch_size: i32) -> Removal<'static> {
+    Removal {
+        class,
+        table,
+        due,
+        action,
+        batch_size: Some(batch_size),
+        after: None,
+    }
+}
+
+/// Whether a policy lets a row go; reads only.
+pub fn is_due() -> bool {
+    CLASSES.iter().any(|class| {
+        [Action::Delete, Action::Anonymize].into_iter().any(|action| {
+            pgrx::check_for_interrupts!();
+            cutoffs(class, action)
+                .is_some_and(|cutoffs| removal(class, class.table, Due::Before(cutoffs), action, 1).is_due())
+        })
+    })
+}
+
+/// Where a sweep is: the class and action, counted in CLASSES and ACTIONS, and the last ctid.
+#[derive(Clone)]
+struct Place {
+    step: usize,
+    after: String,
+}
+
+const TABLE_START: &str = "(0,0)";
+
+thread_local! {
+    static SWEEP: RefCell<Option<Place>> = const { RefCell::new(None) };
+}
+
+/// Whether this backend is in the middle of a sweep.
+pub fn is_sweeping() -> bool {
+    SWEEP.with_borrow(Option::is_some)
+}
+
+/// Takes, of the first class that has any, the next rows that policies let go, at most so many; gives how many, and whether to go on. Batch after
+/// batch it goes once through each table, where apply_retention() reads each of them for each batch, for the oldest of all. What is in use, or
+/// becomes due behind it, is the next sweep's; what a rolled-back batch took, too.
+pub fn sweep(batch_size: i32) -> (i64, bool) {
+    let steps = 2 * CLASSES.len();
+    let start = |step| Place {
+        step,
+        after: TABLE_START.to_owned(),
+    };
+    let mut place = SWEEP.take().unwrap_or_else(|| start(0));
+    while place.step < steps {
+        pgrx::check_for_interrupts!();
+        let class = &CLASSES[place.step / 2];
+        let action = [Action::Delete, Action::Anonymize][place.step % 2];
+        let Some(cutoffs) = cutoffs(class, action) else {
+            place = start(place.step + 1);
+            continue;
+        };
+        let removal = Removal {
+            after: Some(place.after.clone()),
+            ..removal(class, class.table, Due::Before(cutoffs), action, batch_size)
+        };
+        let (outcome, _, full_at) = removal.run_batch();
+        place = match full_at {
+            Some(after) => Place { after, ..place },
+            None => start(place.step + 1),
+        };
+        if !outcome.is_empty() || place.after != TABLE_START {
+            let more = place.step < steps;
+            SWEEP.set(Some(place).filter(|_| more));
+            return (total(&outcome), more);
+        }
+    }
+    (0, false)
+}
+
+/// Whether a session or a node has expired; reads only.
+pub fn is_expired_due() -> bool {
+    archive::run::is_expired_due()
+        || class::named(class::NODES)
+            .is_some_and(|class| removal(class, class::NODES, Due::Expired, Action::Delete, 1).is_due())
+}
+
 /// A line of apply_retention()'s answer.
 type Line = (String, Uuid, TimestampWithTimeZone, i64, bool);
 
@@ -157,17 +242,8 @@ fn apply_to(class: &'static Class, action: Action, dry_run: bool, batch_size: i3
     let Some(cutoffs) = cutoffs(class, action) else {
         return Vec::new();
     };
-    let mut outcome = Outcome::new();
-    if let Some(table) = class.table {
-        let removal = Removal {
-            class,
-            table,
-            due: Due::Before(cutoffs.clone()),
-            action,
-            batch_size: Some(batch_size),
-        };
-        outcome = if dry_run { removal.foresee() } else { removal.run().0 };
-    }
+    let removal = removal(class, class.table, Due::Before(cutoffs.clone()), action, batch_size);
+    let mut outcome = if dry_run { removal.foresee() } else { removal.run().0 };
     // A tenant's own policy is reported even where nothing was due.
     for tenant in &cutoffs.tenants {
         outcome.entry(*tenant).or_default();
@@ -244,6 +320,7 @@ fn cleanup_old_nodes(
         due: Due::OfUser(Uuid::from_bytes(subject.tenant), user, before),
         action: Action::Delete,
         batch_size: None,
+        after: None,
     };
     Ok(total(&removal.run().0))
 }
@@ -266,14 +343,7 @@ fn clean_expired(
         ("events".to_owned(), moved.events, moved.more),
     ];
     if let Some(class) = class::named(class::NODES) {
-        let removal = Removal {
-            class,
-            table: class::NODES,
-            due: Due::Expired,
-            action: Action::Delete,
-            batch_size: Some(batch_size),
-        };
-        let (nodes, relationships) = removal.run();
+        let (nodes, relationships) = removal(class, class::NODES, Due::Expired, Action::Delete, batch_size).run();
         let more = nodes.values().any(|affected| affected.more);
         lines.push((class::NODES.to_owned(), total(&nodes), more));
         lines.push(("relationships".to_owned(), relationships, more));
@@ -303,6 +373,7 @@ fn archive_old_audit_logs(days: Option<i32>) -> std::result::Result<i64, ErrorRe
         due: Due::Before(within(cutoffs, before)),
         action: Action::Delete,
         batch_size: None,
+        after: None,
     };
     Ok(total(&removal.run().0))
 }

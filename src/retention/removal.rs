@@ -16,7 +16,7 @@ use crate::audit;
 use crate::context;
 use crate::hold;
 use crate::pg::catalog;
-use crate::pg::spi::{unwrap, write_once};
+use crate::pg::spi::{read_once, unwrap, write_once};
 
 /// What becomes of rows that are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,13 @@ impl Due {
     /// FROM and WHERE, the row being t. Parameters from $2 on.
     fn of(&self, class: &Class, table: &str) -> String {
         let since = class.since;
-        let not_held = "NOT EXISTS (
-            SELECT FROM memory.legal_holds h
-            WHERE h.tenant_id = t.tenant_id AND h.user_id = t.user_id AND h.lifted_at IS NULL)";
+        let not_held = if class.is_of_users() {
+            "NOT EXISTS (
+                SELECT FROM memory.legal_holds h
+                WHERE h.tenant_id = t.tenant_id AND h.user_id = t.user_id AND h.lifted_at IS NULL)"
+        } else {
+            "true"
+        };
         match self {
             // $5, the latest cutoff of all, is what an index can serve.
             Self::Before(_) => format!(
@@ -123,6 +127,17 @@ pub struct Removal<'a> {
     pub action: Action,
     /// None: all.
     pub batch_size: Option<i32>,
+    /// None: the oldest first, for which the table is read. Else those that stand behind this ctid, as they stand: batch after batch, the table
+    /// is read once.
+    pub after: Option<String>,
+}
+
+/// What a batch took.
+struct Taken {
+    /// Their ctids; of users who allow it.
+    rows: Vec<String>,
+    /// The last of all that were locked, where there may be more.
+    full_at: Option<String>,
 }
 
 /// Whether a row is one of those whose ctids are this parameter, by its name in the statement.
@@ -136,6 +151,8 @@ impl Removal<'_> {
         let due = self.due.of(self.class, self.table);
         match self.action {
             Action::Delete => due,
+            // What is nobody's cannot become so.
+            Action::Anonymize if !self.class.is_of_users() => format!("{due} AND false"),
             Action::Anonymize if self.table == AUDIT_LOG => format!("{due} AND {}", anonymise::ENTRY_IS_SOMEBODYS),
             Action::Anonymize => format!("{due} AND {}", anonymise::IS_SOMEBODYS),
         }
@@ -162,9 +179,29 @@ impl Removal<'_> {
         })
     }
 
+    /// Whether a row is due; reads only.
+    pub fn is_due(&self) -> bool {
+        let sql = format!("SELECT EXISTS (SELECT {})", self.due());
+        read_once(&sql, &self.due.arguments(self.batch_size.into()), |rows| {
+            unwrap(rows.first().get_one()) == Some(true)
+        })
+    }
+
     /// Removes or anonymises the batch. The second answer counts what hung on the rows and was deleted.
     pub fn run(&self) -> (Outcome, i64) {
-        let (mut rows, is_full) = self.take();
+        let (mut outcome, hanging, full_at) = self.run_batch();
+        // A batch that removed nothing found everything in use: calling again at once would find it so again.
+        if full_at.is_some() && !outcome.is_empty() {
+            for tenant in self.tenants_with_more() {
+                outcome.entry(tenant).or_default().more = true;
+            }
+        }
+        (outcome, hanging)
+    }
+
+    /// The same, and where the batch ended if it was full.
+    pub fn run_batch(&self) -> (Outcome, i64, Option<String>) {
+        let Taken { mut rows, full_at } = self.take();
         for child in self.class.children {
             if !rows.is_empty() {
                 rows = self.lock_children(child, rows);
@@ -186,34 +223,41 @@ impl Removal<'_> {
                 }
             });
         }
-        // A batch that removed nothing found everything in use: calling again at once would find it so again.
-        if is_full && !outcome.is_empty() {
-            for tenant in self.tenants_with_more() {
-                outcome.entry(tenant).or_default().more = true;
-            }
-        }
-        (outcome, hanging)
+        (outcome, hanging, full_at)
     }
 
-    /// Locks rows that are due, oldest first; gives those whose users allow it, and whether the batch was full.
-    fn take(&self) -> (Vec<String>, bool) {
+    /// Locks rows that are due.
+    fn take(&self) -> Taken {
+        let mut arguments = self.due.arguments(self.batch_size.into());
+        let order = match &self.after {
+            None => format!("ORDER BY {}", self.due.order(self.class)),
+            Some(after) => {
+                arguments.push(after.clone().into());
+                format!("AND t.ctid > (${}::text)::tid", arguments.len())
+            }
+        };
         let sql = format!(
-            "SELECT t.ctid::text, t.tenant_id, t.user_id {} ORDER BY {} LIMIT $1 FOR UPDATE OF t {}",
+            "SELECT t.ctid::text, t.tenant_id, {} {} {order} LIMIT $1 FOR UPDATE OF t {}",
+            if self.class.is_of_users() {
+                "t.user_id"
+            } else {
+                "NULL::text"
+            },
             self.due(),
-            self.due.order(self.class),
             if self.due.waits() { "" } else { "SKIP LOCKED" },
         );
-        let rows: Vec<(String, Uuid, Option<String>)> =
-            write_once(&sql, &self.due.arguments(self.batch_size.into()), |rows| {
-                rows.filter_map(|row| Some((unwrap(row.get(1))?, unwrap(row.get(2))?, unwrap(row.get(3)))))
-                    .collect()
-            });
+        let rows: Vec<(String, Uuid, Option<String>)> = write_once(&sql, &arguments, |rows| {
+            rows.filter_map(|row| Some((unwrap(row.get(1))?, unwrap(row.get(2))?, unwrap(row.get(3)))))
+                .collect()
+        });
         let is_full = self.batch_size.is_some_and(|size| rows.len() == size as usize);
+        let full_at = rows.last().filter(|_| is_full).map(|(row, ..)| row.clone());
         if self.due.waits() {
-            return (rows.into_iter().map(|(row, ..)| row).collect(), is_full);
+            let rows = rows.into_iter().map(|(row, ..)| row).collect();
+            return Taken { rows, full_at };
         }
         let mut users: HashMap<(Uuid, &str), bool> = HashMap::new();
-        let allowed = rows
+        let rows = rows
             .iter()
             .filter(|(_, tenant, user)| {
                 user.as_deref().is_none_or(|user| {
@@ -225,7 +269,7 @@ impl Removal<'_> {
             })
             .map(|(row, ..)| row.clone())
             .collect();
-        (allowed, is_full)
+        Taken { rows, full_at }
     }
 
     /// Locks what hangs on the rows. A job goes on with the rows that are due still and all of whose children it got.
@@ -305,6 +349,10 @@ impl Removal<'_> {
 
 /// Deletes rows, and redacts the images that the audit log has of them under these names.
 fn delete(gone: &str, rows: &[String], images: &[&str]) -> Outcome {
+    if images.is_empty() {
+        let sql = format!("WITH gone AS ({gone}) SELECT g.tenant_id, count(*) FROM gone g GROUP BY 1");
+        return change(&sql, &[rows.to_vec().into()]);
+    }
     let sql = format!(
         "WITH gone AS ({gone}), redacted AS (
              UPDATE memory.audit_log a SET row_key = NULL, changes = NULL FROM gone g

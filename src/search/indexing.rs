@@ -11,24 +11,39 @@ use crate::check;
 use crate::context::hold;
 use crate::error::Result;
 use crate::pg::call::Call;
-use crate::pg::spi::{unwrap, write_once};
+use crate::pg::spi::{read_once, unwrap, write_once};
 use crate::pg::xact;
 use crate::raw_function;
 
 /// Of a user whose embeddings are in the index already, as many may wait for it.
 const MOST_WAITING: i32 = 1_000;
 
+/// The users of a space with more than $1 that wait.
+fn waiting(space: &str) -> String {
+    format!(
+        "SELECT t.tenant_id, t.user_id FROM memory.{space} t WHERE NOT t.indexed GROUP BY 1, 2
+         HAVING count(*) > CASE WHEN EXISTS (
+             SELECT FROM memory.{space} i WHERE i.indexed AND i.tenant_id = t.tenant_id AND i.user_id = t.user_id
+         ) THEN least($1, {MOST_WAITING}) ELSE $1 END"
+    )
+}
+
+/// Whether there are embeddings to move; reads only.
+pub fn is_due(large: i32) -> bool {
+    space::with_index().iter().any(|space| {
+        read_once(
+            &format!("SELECT EXISTS ({})", waiting(space)),
+            &[large.into()],
+            |rows| unwrap(rows.first().get_one()) == Some(true),
+        )
+    })
+}
+
 /// Moves one batch; gives how many, and whether more are to be moved.
 fn index(batch_size: i32, large: i32) -> (i64, bool) {
     let mut moved = 0;
     for space in space::with_index() {
-        let sql = format!(
-            "SELECT t.tenant_id, t.user_id FROM memory.{space} t WHERE NOT t.indexed GROUP BY 1, 2
-             HAVING count(*) > CASE WHEN EXISTS (
-                 SELECT FROM memory.{space} i WHERE i.indexed AND i.tenant_id = t.tenant_id AND i.user_id = t.user_id
-             ) THEN least($1, {MOST_WAITING}) ELSE $1 END
-             ORDER BY 1, 2"
-        );
+        let sql = format!("{} ORDER BY 1, 2", waiting(&space));
         let users: Vec<(Uuid, String)> = write_once(&sql, &[large.into()], |rows| {
             rows.filter_map(|row| Some((unwrap(row.get(1))?, unwrap(row.get(2))?)))
                 .collect()

@@ -8,7 +8,7 @@ mod document;
 mod embedding;
 mod filter;
 mod fusion;
-mod indexing;
+pub mod indexing;
 mod language;
 mod lexical;
 mod listed;

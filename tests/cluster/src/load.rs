@@ -183,9 +183,12 @@ impl Load {
         let missing: BTreeSet<Event> = acknowledged.difference(&found).copied().collect();
         let unaudited: i64 = client
             .query_one(
-                "SELECT count(*) FROM memory.events e WHERE tenant_id = memory.tenant_id('load') AND 1 <> (
-                     SELECT count(*) FROM memory.audit_log a WHERE a.table_name = 'events' AND a.operation = 'INSERT'
-                         AND a.user_id = e.user_id AND a.row_key->>'session_id' = e.session_id AND a.row_key->>'event_id' = e.event_id)",
+                "SELECT count(*)
+                 FROM memory.events e
+                 LEFT JOIN (SELECT a.user_id, a.row_key->>'session_id' AS session_id, a.row_key->>'event_id' AS event_id, count(*) AS rows
+                            FROM memory.audit_log a WHERE a.table_name = 'events' AND a.operation = 'INSERT' GROUP BY 1, 2, 3) a
+                     ON (a.user_id, a.session_id, a.event_id) = (e.user_id, e.session_id, e.event_id)
+                 WHERE e.tenant_id = memory.tenant_id('load') AND a.rows IS DISTINCT FROM 1",
                 &[],
             )
             .unwrap()

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use cluster::postgres::{Client, NoTls};
 use cluster::{Cluster, SUPERUSER};
 
-const KILLS: u64 = 20;
 const WRITERS: u64 = 4;
 const SESSIONS: u64 = 6;
 
@@ -150,6 +149,7 @@ impl Stage {
 fn a_crash_of_archival_loses_and_doubles_nothing() {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     println!("seed {seed}");
+    let kills = cluster::rounds(20, 50) as u64;
     let mut random = Random(seed);
     let stage = Stage {
         cluster: Cluster::with("archkill", true, &["max_connections = 40", "log_min_messages = fatal"]),
@@ -172,7 +172,7 @@ fn a_crash_of_archival_loses_and_doubles_nothing() {
         scope.spawn(|| stage.archive());
         // Whatever goes wrong here, the threads end.
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for kill in 0..KILLS {
+            for kill in 0..kills {
                 let pid = stage.moment(&mut random);
                 if kill % 2 == 0 {
                     cluster::kill_process(pid);
@@ -215,6 +215,6 @@ fn a_crash_of_archival_loses_and_doubles_nothing() {
         acknowledged.len(),
         found.len()
     );
-    assert!(archived > 0 && runs > KILLS, "seed {seed}: nothing was put to the test");
+    assert!(archived > 0 && runs > kills, "seed {seed}: nothing was put to the test");
     assert_eq!(stage.deadlocks.load(Ordering::Relaxed), 0, "seed {seed}: deadlocks");
 }

@@ -9,6 +9,10 @@ const SEALED: &str = "
     UNION ALL SELECT concat_ws(', ', content ->> 'text', content ->> 'more') FROM memory.list_nodes(tenant => 'sealed', user_id => 'c')
     ORDER BY 1";
 
+/// What 0.1.0 had not.
+const FILL_MORE: &str = "SELECT memory.log_performance_metric('acme', 'retrieval', 'search', 0.1, 'ms'), memory.note_job_run('archival', 0.1, 1, 24, NULL),
+    memory.note_job_run('expiry', 0.1, 0, 0, '55P03 lock_not_available')";
+
 /// One line per row of every table, then one per object of the catalog. What CREATE EXTENSION brings (the built-in words) is
 /// the target's own.
 const CONTENT: &str = r#"
@@ -96,6 +100,7 @@ fn every_way_of_restoring_gives_every_row_and_the_same_catalog() {
         let cluster = Cluster::with("backup", preload, &[]);
         cluster.create_database("origin");
         fill(&cluster, "origin");
+        cluster.psql("origin", FILL_MORE);
         let expected = everything(&cluster, "origin");
 
         let folder = cluster::root().join("target/results/backup");
@@ -181,6 +186,7 @@ fn the_extension_can_be_dropped_and_made_again() {
     cluster.create_database("origin");
     let catalog = lines(&cluster, "origin", CATALOG);
     fill(&cluster, "origin");
+    cluster.psql("origin", FILL_MORE);
     // Embedding spaces are no members: without CASCADE they are in the way, and with it they go.
     let refused = cluster
         .connect("origin", SUPERUSER)

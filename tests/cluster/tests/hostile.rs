@@ -91,13 +91,14 @@ struct Function {
     name: String,
     arguments: Vec<(String, String)>,
     needed: usize,
+    is_procedure: bool,
 }
 
 fn functions(client: &mut Client) -> Vec<Function> {
     let sql = "
         SELECT p.proname::text, p.pronargs::int4, p.pronargdefaults::int4,
             coalesce(p.proargnames[:p.pronargs], array_fill(''::text, ARRAY[p.pronargs::int])),
-            ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n) ORDER BY n)
+            ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n) ORDER BY n), p.prokind = 'p'
         FROM pg_proc p WHERE p.pronamespace = 'memory'::regnamespace ORDER BY p.proname";
     let rows = client.query(sql, &[]).unwrap();
     rows.iter()
@@ -107,6 +108,7 @@ fn functions(client: &mut Client) -> Vec<Function> {
                 name: row.get(0),
                 arguments: names.into_iter().zip(types).collect(),
                 needed: (row.get::<_, i32>(1) - row.get::<_, i32>(2)) as usize,
+                is_procedure: row.get(5),
             }
         })
         .collect()
@@ -137,7 +139,8 @@ fn attack(random: &mut Random, functions: &[Function], tokens: &[String]) -> Att
         .iter()
         .map(|(name, kind)| argument(random, name, kind))
         .collect();
-    let call = format!("SELECT * FROM memory.{}({})", function.name, arguments.join(", "));
+    let verb = if function.is_procedure { "CALL" } else { "SELECT * FROM" };
+    let call = format!("{verb} memory.{}({})", function.name, arguments.join(", "));
     // Mostly as the back end, whose functions are most, or by a token.
     let login = [0, 0, 0, 0, 0, 1, 1, 2 + random.below(3)][random.below(8)];
     let token = (login == 1).then(|| random.below(tokens.len()));

@@ -67,13 +67,15 @@ fn definitions(cluster: &Cluster, database: &str) -> Vec<String> {
             let is_of_oids = [
                 "binary_upgrade_set_next",
                 "relfrozenxid",
-                "binary_upgrade_set_next_pg",
-                "\\restrict",
+                "restrict ",
+                "create_empty_extension",
+                "setval(",
             ];
             !statement.is_empty() && !is_of_oids.iter().any(|word| statement.contains(word))
         })
         .collect();
     all.sort();
+    all.dedup();
     all
 }
 

@@ -12,7 +12,8 @@ INSERT INTO tables_of_all VALUES
     ('auth_keys', true, 'keys for all'), ('service_tokens', true, 'read by auditors'),
     ('relationship_types', true, 'words for all'), ('embedding_spaces', true, 'models for all'),
     ('audit_log', false, 'is the audit'), ('audit_seals', false, 'proves the audit'), ('audit_leaves', false, 'proves the audit'), ('data_access_log', false, 'is an audit'), ('security_violations', false, 'is an audit'),
-    ('privacy_requests', true, 'auditors read it'), ('schema_expectation', false, 'constant');
+    ('privacy_requests', true, 'auditors read it'), ('schema_expectation', false, 'constant'), ('job_runs', false, 'what the jobs did'), ('jobs', false, 'what the jobs did'),
+    ('performance_metrics', false, 'measurements, nobody''s data');
 -- What triggers derive from audited tables, and nobody else may write: not audited itself.
 CREATE TEMP TABLE derived (name text PRIMARY KEY, why text);
 INSERT INTO derived VALUES ('search_documents', 'the words of nodes');
@@ -57,7 +58,13 @@ INSERT INTO definers VALUES
     ('memory.refuse_privacy_request(uuid,text,text)', 'a receipt is nobody''s to write'),
     ('memory.list_privacy_requests(text,boolean,text)', 'only auditors read the table'),
     ('memory.repair_schema(boolean)', 'an operator owns no table'),
-    ('memory.health()', 'an operator may not read what it looks at'), ('memory.verify()', 'an operator has no context, and reads no audit log');
+    ('memory.health()', 'an operator may not read what it looks at'), ('memory.verify()', 'an operator has no context, and reads no audit log'),
+    ('memory.run_job(text)', 'an operator may not read what the jobs look at'),
+    ('memory.note_job_run(text,double precision,bigint,bigint,text)', 'nobody else writes what the jobs did'),
+    ('memory.metrics()', 'an operator may not read what it measures'),
+    ('memory.performance_summary(timestamp with time zone)', 'an operator has no context'),
+    ('memory.get_tenant_memory_usage(text)', 'an operator has no context'),
+    ('memory.refresh_analytics_views()', 'an operator owns no views');
 -- Columns of text, jsonb and the like that may have statistics: words from a list, names that the extension gives.
 CREATE TEMP TABLE words (col text PRIMARY KEY);
 INSERT INTO words VALUES
@@ -70,6 +77,7 @@ INSERT INTO words VALUES
     ('legal_holds.placed_by'), ('legal_holds.lifted_by'),
     ('privacy_requests.kind'), ('privacy_requests.state'), ('privacy_requests.requested_by'), ('privacy_requests.finished_by'),
     ('retention_policies.data_class'), ('retention_policies.action'),
+    ('job_runs.job'), ('job_runs.error'), ('jobs.job'), ('jobs.last_error'),
     ('embedding_spaces.model'), ('embedding_spaces.relation'), ('embedding_spaces.distance'), ('embedding_spaces.quantization');
 
 CREATE TEMP VIEW relations AS
@@ -248,13 +256,16 @@ CREATE TEMP VIEW tenant_and_user_are_the_last_arguments AS
             -- about one user, by a name that is needed
             'check_hold', 'may_remove', 'removable_user', 'place_legal_hold', 'cleanup_old_nodes',
             'make_user_key', 'check_user_key', 'encrypt_field',
+            -- what a service measured, in the contract''s order
+            'log_performance_metric',
             -- a tenant''s policy and tokens, in the contract''s order
             'set_retention_policy', 'issue_service_token',
             -- about one tenant, by a name that is needed
-            'set_search_language', 'rebuild_search_documents') AND NOT (names[n] = 'tenant' AND pronargdefaults >= 1 AND NOT 'user_id' = ANY (names));
+            'set_search_language', 'rebuild_search_documents', 'get_tenant_memory_usage') AND NOT (names[n] = 'tenant' AND pronargdefaults >= 1 AND NOT 'user_id' = ANY (names));
 CREATE TEMP VIEW views_ask_as_their_caller AS
     SELECT relname::text AS breaks FROM relations
-    WHERE relkind = 'm' OR relkind = 'v' AND NOT coalesce(reloptions, '{}') && '{security_invoker=true,security_invoker=on,security_invoker=1}';
+    -- a materialised one asks as its owner: the one that there is counts, and is no service's to read
+    WHERE relkind = 'm' AND relname <> 'user_stats' OR relkind = 'v' AND NOT coalesce(reloptions, '{}') && '{security_invoker=true,security_invoker=on,security_invoker=1}';
 CREATE TEMP VIEW the_cache_hears_of_replicas AS
     SELECT tgname::text AS breaks FROM pg_trigger WHERE tgfoid = 'memory.tenants_changed'::regproc AND tgenabled <> 'A'
     UNION ALL SELECT 'events' FROM pg_trigger WHERE tgfoid = 'memory.tenants_changed'::regproc HAVING bit_or(tgtype) & 60 <> 60;

@@ -33,6 +33,7 @@ INSERT INTO scopes_test.calls (takes, call) VALUES
     ('archive', $$archive_event('scopes-a', 'u', 's', 'e', 'log', now(), '{}')$$),
     ('archive', $$archive_sessions('[{"tenant": "scopes-a", "user_id": "u", "session_id": "s", "payload": {}}]')$$),
     ('archive', $$archive_events('[]')$$),
+    ('archive', $$log_performance_metric('scopes-a', 'retrieval', 'search', 1, 'ms')$$),
     ('archive and read', $$replay_session('old', 'scopes-a', 'u')$$),
     ('write', $$store_node('{}', 'knowledge_atom', user_id => 'u')$$),
     ('write', $$store_nodes('[{"content": {}, "context_type": "knowledge_atom"}]', user_id => 'u')$$),
