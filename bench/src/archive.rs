@@ -4,7 +4,8 @@
 use cluster::{Cluster, SUPERUSER};
 
 use crate::batches::Ground;
-use crate::measure::{Job, Side, sized};
+use crate::measure::{Job, Side, left_out, sized};
+use crate::rival;
 
 const CONTEXT: &str = "SELECT memory.set_security_context('acme', service_name => 'bench', is_local => false)";
 const RESET: &str = "TRUNCATE memory.agent_events_archive, memory.agent_sessions_archive, memory.audit_log";
@@ -27,7 +28,7 @@ const SET_UP: &str = r#"
     ALTER TABLE batches ADD PRIMARY KEY (batch);
     CREATE ROLE bench_archive LOGIN;
     SELECT memory.grant_access('bench_archive', 'service');
-    GRANT SELECT ON batches TO bench_archive"#;
+    GRANT SELECT ON source, batches TO bench_archive"#;
 
 /// Loads the events and gives the comparisons.
 pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
@@ -71,7 +72,7 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
         rival,
         goal: Some(goal),
     };
-    vec![
+    let mut jobs = vec![
         job(
             "archive_events by 1000 / unnest by 1000",
             batches(RESET, ours),
@@ -97,5 +98,16 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
             copy(),
             0.6,
         ),
-    ]
+    ];
+    match ground.python("bench_archive") {
+        None => left_out("psycopg row at a time (archive)", &rival::how("'psycopg[binary]'")),
+        Some(python) => jobs.push(Job {
+            name: "archive: archive_events by 1000, from Python / psycopg row at a time".to_owned(),
+            unit: "us",
+            ours: ground.python_side(&python, RESET, "archive_events", sized(100_000, 10_000)),
+            rival: ground.python_side(&python, RESET, "event_at_a_time", sized(10_000, 1_000)),
+            goal: None,
+        }),
+    }
+    jobs
 }

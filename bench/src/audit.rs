@@ -1,8 +1,12 @@
 //! What auditing costs: the same table with our triggers and without, and with triggers as people write them (microseconds per row). And
 //! what the access log adds to a read (microseconds per call).
 
+use std::path::Path;
+use std::rc::Rc;
+
 use cluster::{Cluster, SUPERUSER};
 
+use crate::SETTINGS;
 use crate::batches::Ground;
 use crate::measure::{Job, left_out, sized};
 
@@ -66,6 +70,18 @@ const SET_UP: &str = r#"
     ALTER ROLE bench_read SET memory.log_reads = 'full';
     SELECT memory.grant_access('bench_unread', 'service'), memory.grant_access('bench_read', 'service')"#;
 
+const UPDATE: &str = "UPDATE plain SET payload = payload || '{\"read\": true}'";
+
+/// A server of its own with pgaudit beside us, since it hooks into every statement of a server; None where there is none.
+fn pgaudit(cluster: &Cluster) -> Option<Cluster> {
+    let libraries = cluster.run("pg_config", &["--pkglibdir"]);
+    if !Path::new(libraries.trim()).join("pgaudit.so").exists() {
+        return None;
+    }
+    let both = "shared_preload_libraries = 'memory_ext,pgaudit'";
+    Some(Cluster::with("pgaudit", true, &[SETTINGS, &[both]].concat()))
+}
+
 /// Loads the events and gives the comparisons.
 pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
     let rows: i32 = sized(100_000, 20_000);
@@ -112,10 +128,35 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
             goal,
         }));
     }
-    left_out(
-        "pgaudit (it writes no row images)",
-        "apt-get install postgresql-NN-pgaudit; no comparison is written yet",
-    );
+    match pgaudit(cluster) {
+        None => left_out(
+            "pgaudit (it writes no row images)",
+            "apt install postgresql-NN-pgaudit, and copy its files to where the pg_config of make bench says: pkglibdir, sharedir",
+        ),
+        Some(server) => {
+            let server = Rc::new(server);
+            let rival = Ground::new(&server, "audit", &SET_UP.replace("EVENTS", &rows.to_string()));
+            let client = rival.client(SUPERUSER, &format!("{CONTEXT}; SET pgaudit.log = 'write'"));
+            let plain = [
+                rival.once(&client, &empty("plain"), "INSERT INTO plain TABLE source", rows),
+                rival.once(&client, &full("plain"), UPDATE, rows),
+            ];
+            let sides = [("bulk insert", insert("ours")), ("bulk update", update("ours"))];
+            jobs.extend(sides.into_iter().zip(plain).map(|((work, ours), mut plain)| {
+                let server = Rc::clone(&server);
+                Job {
+                    name: format!("audit: {work} / pgaudit, no row images"),
+                    unit: "us",
+                    ours,
+                    rival: Box::new(move || {
+                        let _runs = &server;
+                        plain()
+                    }),
+                    goal: None,
+                }
+            }));
+        }
+    }
     let (read, unread) = (
         ground.client("bench_read", CONTEXT),
         ground.client("bench_unread", CONTEXT),

@@ -8,6 +8,13 @@ use cluster::postgres::Client;
 use cluster::{Cluster, SUPERUSER};
 
 use crate::measure::Side;
+use crate::rival::{self, Rival};
+
+/// Ids of nodes, from numbers.
+pub const NODE_OF: &str = "
+    CREATE FUNCTION node_of(number bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+        SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(number), 12, '0'))::uuid
+    $$";
 
 /// A database of one section.
 pub struct Ground<'a> {
@@ -66,6 +73,35 @@ impl<'a> Ground<'a> {
                 client.execute(&prepared, &[&number]).unwrap();
             }
             start.elapsed().as_secs_f64() * 1e6 / f64::from(units)
+        })
+    }
+
+    /// bench/rivals/store.py as a role in this database; None where it does not run.
+    pub fn python(&self, role: &str) -> Option<Rc<RefCell<Rival>>> {
+        let dsn = format!(
+            "host={} port=5432 dbname={} user={role}",
+            self.cluster.socket_folder(),
+            self.database
+        );
+        if !rival::has("psycopg") {
+            return None;
+        }
+        Some(Rc::new(RefCell::new(Rival::start("store.py", &[&dsn])?)))
+    }
+
+    /// One of its sides over the first `units` rows, after `reset`; microseconds for each.
+    pub fn python_side(
+        &self,
+        rival: &Rc<RefCell<Rival>>,
+        reset: impl Into<String>,
+        side: &'static str,
+        units: i32,
+    ) -> Side<'static> {
+        let (rival, owner, reset) = (Rc::clone(rival), Rc::clone(&self.owner), reset.into());
+        Box::new(move || {
+            owner.borrow_mut().batch_execute(&reset).unwrap();
+            let said = rival.borrow_mut().ask(&format!("{side} {units}"));
+            said.trim().parse::<f64>().expect("store.py says seconds") * 1e6 / f64::from(units)
         })
     }
 

@@ -4,26 +4,25 @@
 use std::fmt;
 use std::time::Instant;
 
+use cluster::calls::{self, Left};
 use cluster::postgres::Client;
 use cluster::{Cluster, SUPERUSER};
 use serde_json::{Value, json};
 
-use crate::measure::sized;
+use crate::batches::NODE_OF;
+use crate::measure::{left_out, sized};
 
 const DATABASE: &str = "growth";
 const USER: &str = "bench_growth";
 /// What is logarithmic may take this much longer among 100 times as much; what is linear takes up to 100 times as long.
 const MOST_TIMES: f64 = 3.0;
-/// What one call may leave in a backend's memory until its transaction ends.
-const MOST_BYTES: f64 = 256.0;
+/// Of the calls that are counted against memory.
+const CALLS: &str = "growth_calls";
 
 const SET_UP: &str = "
     INSERT INTO memory.tenants (slug) VALUES ('growth');
     CREATE ROLE bench_growth LOGIN;
     SELECT memory.grant_access('bench_growth', 'service');
-    CREATE FUNCTION node_of(number bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
-        SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(number), 12, '0'))::uuid
-    $$;
 ";
 
 /// Tenants, and others' nodes, relationships and events, FIRST to LAST, a thousand for each user. The audit's and search's triggers are
@@ -92,50 +91,19 @@ const JOBS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Functions whose calls are counted against memory, by the statement that makes #n calls of them in one go.
-const CALLS: &[(&str, &str)] = &[
-    (
-        "tenant_id",
-        "SELECT count(memory.tenant_id('tenant-10')) FROM generate_series(1, #n) WHERE generate_series > 0",
-    ),
-    (
-        "log_event",
-        "SELECT count(memory.log_event('s', 'message_user', '{\"text\": \"hello\"}')) FROM generate_series(1, #n)",
-    ),
-    (
-        "store_node",
-        "SELECT count(memory.store_node('{\"text\": \"hello\"}', 'domain_entity', 'short')) FROM generate_series(1, #n)",
-    ),
-    (
-        "get_events",
-        "SELECT count(e) FROM generate_series(1, #n) i, LATERAL memory.get_events('s', max_events => 1 + i % 2) e",
-    ),
-    (
-        "search",
-        "SELECT count(s) FROM generate_series(1, #n) i, LATERAL memory.search('topic ' || i % 50) s",
-    ),
-    (
-        "traverse",
-        "SELECT count(t) FROM generate_series(1, #n) i, LATERAL memory.traverse(ARRAY(SELECT first FROM ends), 1 + i % 2) t",
-    ),
-    (
-        "shortest_path",
-        "SELECT count(t) FROM generate_series(1, #n) i, LATERAL memory.shortest_path((SELECT first FROM ends), (SELECT last FROM ends), 8 + i % 2) t",
-    ),
-];
-
 pub struct Growth {
     sizes: Vec<i64>,
     /// A job's medians, in milliseconds, by size.
     jobs: Vec<(&'static str, Vec<f64>)>,
-    /// What a function's calls leave, in bytes for each, and how many calls were made.
-    memory: Vec<(&'static str, f64, i64)>,
+    /// What each function's calls leave.
+    memory: Vec<(String, Left)>,
 }
 
 impl Growth {
     pub fn measure(cluster: &Cluster) -> Self {
         cluster.create_database(DATABASE);
         let mut owner = cluster.connect(DATABASE, SUPERUSER);
+        owner.batch_execute(NODE_OF).unwrap();
         owner.batch_execute(SET_UP).unwrap();
         owner.batch_execute("SET synchronous_commit = on").unwrap();
         connect(cluster).batch_execute(OWN).unwrap();
@@ -157,14 +125,18 @@ impl Growth {
                 times.push(median(&mut client, &statement.replace("#n", &size.to_string())));
             }
         }
-        let memory = CALLS
-            .iter()
-            .map(|(name, statement)| {
-                eprintln!("growth: memory of {name}");
-                let (bytes, calls) = left(&mut connect(cluster), statement);
-                (*name, bytes, calls)
-            })
-            .collect();
+        calls::set_up(cluster, CALLS);
+        let memory = calls::calls(cluster, CALLS).into_iter().filter_map(|call| {
+            eprintln!("growth: memory of {}", call.name);
+            match calls::left(cluster, CALLS, &call, sized(0.5, 0.02), sized(1_000_000, 20_000)) {
+                Ok(left) => Some((call.name, left)),
+                Err(error) => {
+                    left_out(&format!("memory of {}", call.name), &error);
+                    None
+                }
+            }
+        });
+        let memory = memory.collect();
         Growth { sizes, jobs, memory }
     }
 
@@ -176,7 +148,7 @@ impl Growth {
         let memory = self
             .memory
             .iter()
-            .map(|(name, bytes, calls)| json!({ "function": name, "bytes_per_call": bytes, "calls": calls }));
+            .map(|(name, left)| json!({ "function": name, "bytes_per_call": left.most(), "calls": left.calls }));
         json!({ "sizes": self.sizes, "jobs": jobs.collect::<Vec<_>>(), "memory": memory.collect::<Vec<_>>() })
     }
 }
@@ -209,35 +181,6 @@ fn median(client: &mut Client, statement: &str) -> f64 {
     times[times.len() / 2]
 }
 
-/// Bytes that each call of a statement leaves in the backend while its transaction lasts: the difference between what some and many calls
-/// leave. As many as some seconds allow.
-fn left(client: &mut Client, statement: &str) -> (f64, i64) {
-    client.batch_execute("BEGIN").unwrap();
-    let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
-    let mut call = |calls: i64| {
-        let start = Instant::now();
-        client
-            .batch_execute(&statement.replace("#n", &calls.to_string()))
-            .unwrap();
-        start.elapsed().as_secs_f64()
-    };
-    call(1_000);
-    let took = call(1_000);
-    let calls = ((sized(10.0, 1.0) / took * 1e3) as i64).clamp(1_000, 1_000_000);
-    let before = own_memory(pid);
-    call(calls);
-    let bytes = own_memory(pid) - before;
-    client.batch_execute("ROLLBACK").unwrap();
-    (bytes / calls as f64, calls)
-}
-
-/// A process's resident memory without what it shares, in bytes.
-fn own_memory(pid: i32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
-}
-
 /// The last size's time over the least of all: the first one's plans may be the worse, as the tables are small.
 fn growth(times: &[f64]) -> f64 {
     times[times.len() - 1] / times.iter().copied().fold(f64::INFINITY, f64::min)
@@ -260,13 +203,16 @@ impl fmt::Display for Growth {
             let ratio = growth(times);
             writeln!(f, "{name:<33} | {} | {ratio:.2} | {verdict}", shown.join(" | "))?;
         }
+        let (little, much): (Vec<_>, Vec<_>) = self.memory.iter().partition(|(_, left)| left.is_little());
         writeln!(
             f,
-            "\nbytes that a call leaves until its transaction ends | calls | at most {MOST_BYTES}"
+            "\nbytes that a call leaves until its statement or transaction ends | calls | at most {}",
+            calls::MOST_BYTES
         )?;
-        for (name, bytes, calls) in &self.memory {
-            let verdict = if *bytes <= MOST_BYTES { "yes" } else { "no" };
-            writeln!(f, "{name:<15} | {bytes:.1} | {calls} | {verdict}")?;
+        for (verdict, functions) in [("yes", &little), ("no", &much)] {
+            for (name, left) in functions {
+                writeln!(f, "{name:<30} | {:.1} | {} | {verdict}", left.most(), left.calls)?;
+            }
         }
         Ok(())
     }

@@ -9,10 +9,20 @@ pub fn quick() -> bool {
     std::env::var("QUICK").is_ok_and(|quick| !matches!(quick.as_str(), "" | "0"))
 }
 
+/// Whether the run is to fail where a ratio has fallen far below its goal: GUARD=1.
+pub fn guards() -> bool {
+    std::env::var("GUARD").is_ok_and(|guard| !matches!(guard.as_str(), "" | "0"))
+}
+
 /// `full`, or `small` in a quick run.
 pub fn sized<T>(full: T, small: T) -> T {
     if quick() { small } else { full }
 }
+
+/// What a guard takes for a fall: less than this share of the goal.
+const FALL: f64 = 1.0 / 3.0;
+/// And not by the machine's mood: as often in a row.
+const TRIES: usize = 3;
 
 /// What is not compared, and how to have it.
 static LEFT_OUT: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
@@ -47,6 +57,10 @@ struct Row {
 impl Row {
     fn ratio(&self) -> f64 {
         self.rival / self.ours
+    }
+
+    fn has_fallen(&self) -> bool {
+        self.goal.is_some_and(|goal| self.ratio() < FALL * goal)
     }
 
     fn met(&self) -> Option<bool> {
@@ -85,20 +99,36 @@ impl Report {
                 }
             }
         }
-        let rows = jobs.into_iter().zip(times).map(|(job, (ours, rival))| Row {
-            name: job.name,
-            unit: job.unit,
-            ours: median(ours),
-            rival: median(rival),
-            goal: job.goal,
-        });
+        let mut rows: Vec<Row> = jobs
+            .iter()
+            .zip(times)
+            .map(|(job, (ours, rival))| Row {
+                name: job.name.clone(),
+                unit: job.unit,
+                ours: median(ours),
+                rival: median(rival),
+                goal: job.goal,
+            })
+            .collect();
+        if guards() {
+            for (job, row) in jobs.iter_mut().zip(&mut rows) {
+                for _ in 1..TRIES {
+                    if !row.has_fallen() {
+                        break;
+                    }
+                    eprintln!("again: {}", job.name);
+                    (row.ours, row.rival) = ((job.ours)(), (job.rival)());
+                }
+            }
+        }
         self.rows.extend(rows);
     }
 
-    /// The jobs whose ratio is less than this share of their goal.
-    pub fn below(&self, share: f64) -> Vec<&str> {
-        let fallen = |row: &&Row| row.goal.is_some_and(|goal| row.ratio() < share * goal);
-        self.rows.iter().filter(fallen).map(|row| row.name.as_str()).collect()
+    /// The jobs whose ratio is far below their goal, and how many have a goal.
+    pub fn fallen(&self) -> (Vec<&str>, usize) {
+        let fallen = self.rows.iter().filter(|row| row.has_fallen());
+        let goals = self.rows.iter().filter(|row| row.goal.is_some());
+        (fallen.map(|row| row.name.as_str()).collect(), goals.count())
     }
 
     pub fn json(&self) -> Value {
@@ -182,7 +212,8 @@ mod tests {
         report.run(vec![job]);
         let row = &report.rows[0];
         assert_eq!((row.ratio(), row.met()), (3.0, Some(true)));
-        assert!(report.below(1.0).is_empty());
-        assert_eq!(report.below(1.1), ["test"]);
+        assert_eq!(report.fallen(), (vec![], 1));
+        report.rows[0].goal = Some(9.1);
+        assert_eq!(report.fallen(), (vec!["test"], 1));
     }
 }

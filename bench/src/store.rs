@@ -5,6 +5,7 @@ use cluster::Cluster;
 
 use crate::batches::Ground;
 use crate::measure::{Job, left_out, sized};
+use crate::rival;
 
 const CONTEXT: &str = "SELECT memory.set_security_context('acme', service_name => 'bench', is_local => false)";
 const RESET: &str = "TRUNCATE memory.nodes, memory.audit_log, rival, audited CASCADE";
@@ -42,7 +43,10 @@ const SET_UP: &str = r#"
     END $$;
     CREATE ROLE bench_store LOGIN;
     SELECT memory.grant_access('bench_store', 'service');
-    GRANT SELECT, INSERT, UPDATE ON source, batches, rival, audited, memory.nodes TO bench_store"#;
+    GRANT SELECT, INSERT, UPDATE ON source, batches, rival, audited, memory.nodes TO bench_store;
+    GRANT CREATE ON SCHEMA public TO bench_store"#;
+
+const PACKAGES: &str = "langgraph-checkpoint-postgres 'psycopg[binary]'";
 
 /// Of a batch's duplicates the last counts, since one statement may not touch a row twice.
 const ROWS: &str = "SELECT DISTINCT ON (user_id, content ->> 'entity_id') memory.current_tenant_id(), user_id, content, context_type, summary, tags,
@@ -78,10 +82,6 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
     };
     let store_node = "SELECT memory.store_node(content, context_type, summary, tags, user_id => user_id) FROM source WHERE number = $1";
     let bare = on_conflict("memory.nodes", &format!("{ROWS} FROM source WHERE number = $1"));
-    left_out(
-        "LangGraph's PostgresStore, psycopg row at a time",
-        "no script for them stands in bench/rivals yet",
-    );
     let job = |name: &str, ours, rival, goal| Job {
         name: format!("store: {name}"),
         unit: "us",
@@ -89,7 +89,7 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
         rival,
         goal,
     };
-    vec![
+    let mut jobs = vec![
         job(
             "store_nodes by 1000 / set-based, no audit",
             batches(ours),
@@ -108,5 +108,32 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
             one(&bare),
             Some(0.95),
         ),
-    ]
+    ];
+    let Some(python) = ground.python("bench_store") else {
+        left_out(
+            "psycopg row at a time, LangGraph's PostgresStore",
+            &rival::how(PACKAGES),
+        );
+        return jobs;
+    };
+    let ours = || ground.python_side(&python, RESET, "store_nodes", rows);
+    jobs.push(job(
+        "store_nodes by 1000, from Python / psycopg row at a time, no audit",
+        ours(),
+        ground.python_side(&python, RESET, "node_at_a_time", singles),
+        None,
+    ));
+    if !rival::has("langgraph.store.postgres") {
+        left_out("LangGraph's PostgresStore", &rival::how(PACKAGES));
+        return jobs;
+    }
+    // It makes its table.
+    ground.python_side(&python, "", "langgraph_setup", 1)();
+    jobs.push(job(
+        "store_nodes by 1000, from Python / LangGraph's PostgresStore.batch",
+        ours(),
+        ground.python_side(&python, "TRUNCATE store", "langgraph", rows),
+        Some(1.5),
+    ));
+    jobs
 }

@@ -3,8 +3,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -12,7 +10,9 @@ use cluster::postgres::{Client, Statement};
 use cluster::{Cluster, SUPERUSER};
 use pgvector::Vector;
 
+use crate::batches::NODE_OF;
 use crate::measure::{Job, Side, left_out, sized};
+use crate::rival::{self, Rival};
 
 const QUERIES: i32 = 100;
 const WANTED: usize = 10;
@@ -22,9 +22,6 @@ const WANTED: usize = 10;
 const SET_UP: &str = "
     CREATE FUNCTION gaussian(seed int) RETURNS vector LANGUAGE sql VOLATILE AS $$
         SELECT array_agg(sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random()))::real[]::vector FROM generate_series(1, 384) WHERE seed IS NOT NULL
-    $$;
-    CREATE FUNCTION node_of(number int) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
-        SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(number), 12, '0'))::uuid
     $$;
     SELECT setseed(0.5);
     CREATE TABLE topics AS SELECT i AS number, gaussian(i) AS center FROM generate_series(0, 999) i;
@@ -169,6 +166,7 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
         .replace("POINTS", &points.to_string())
         .replace("USERS", &users.to_string())
         .replace("QUERIES", &QUERIES.to_string());
+    owner.batch_execute(NODE_OF).unwrap();
     owner.batch_execute(&set_up).unwrap();
     owner.batch_execute("VACUUM ANALYZE").unwrap();
     let asking = asking(&mut owner);
@@ -238,15 +236,21 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
             None,
         ),
     ];
-    match Qdrant::start(cluster, &mut owner) {
+    match qdrant(cluster, &mut owner) {
         Some(mut qdrant) => {
-            let name = format!("qdrant-edge ({:.3})", recall(&asking, &qdrant.run().1, |a| &a.own));
-            jobs.push(job(&of_user, name, &ours, Box::new(move || qdrant.run().0), Some(0.5)));
+            let name = format!(
+                "qdrant-edge ({:.3})",
+                recall(&asking, &ask_qdrant(&mut qdrant).1, |a| &a.own)
+            );
+            jobs.push(job(
+                &of_user,
+                name,
+                &ours,
+                Box::new(move || ask_qdrant(&mut qdrant).0),
+                Some(0.5),
+            ));
         }
-        None => left_out(
-            "qdrant-edge",
-            "pip install qdrant-edge-py, and name that Python: MEMORY_EXT_BENCH_PYTHON=.../bin/python make bench",
-        ),
+        None => left_out("qdrant-edge", &rival::how("qdrant-edge-py")),
     }
     jobs
 }
@@ -267,67 +271,29 @@ fn asking(client: &mut Client) -> Asking {
     Rc::new(asked.collect())
 }
 
-/// qdrant-edge in a Python of its own, which holds the same vectors.
-struct Qdrant {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
+/// qdrant-edge in a Python of its own, which holds the same vectors. None where Python cannot import it.
+fn qdrant(cluster: &Cluster, client: &mut Client) -> Option<Rival> {
+    if !rival::has("qdrant_edge") {
+        return None;
+    }
+    let folder = cluster::root().join("target/bench-vectors");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (file, sql) in [
+        (
+            "points.tsv",
+            "SELECT number, user_id, embedding FROM exact ORDER BY number",
+        ),
+        ("queries.tsv", "SELECT user_id, embedding FROM queries ORDER BY number"),
+    ] {
+        let mut rows = client.copy_out(&format!("COPY ({sql}) TO STDOUT")).unwrap();
+        let mut file = std::fs::File::create(folder.join(file)).unwrap();
+        std::io::copy(&mut rows, &mut file).unwrap();
+    }
+    eprintln!("vectors: loading qdrant-edge, on {}", cluster.name());
+    Rival::start("qdrant.py", &[&folder])
 }
 
-impl Qdrant {
-    /// None where Python cannot import it.
-    fn start(cluster: &Cluster, client: &mut Client) -> Option<Self> {
-        let python = std::env::var("MEMORY_EXT_BENCH_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-        let there = Command::new(&python)
-            .args(["-c", "import qdrant_edge"])
-            .stderr(Stdio::null())
-            .status();
-        if !there.is_ok_and(|status| status.success()) {
-            return None;
-        }
-        let folder = cluster::root().join("target/bench-vectors");
-        std::fs::create_dir_all(&folder).unwrap();
-        for (file, sql) in [
-            (
-                "points.tsv",
-                "SELECT number, user_id, embedding FROM exact ORDER BY number",
-            ),
-            ("queries.tsv", "SELECT user_id, embedding FROM queries ORDER BY number"),
-        ] {
-            let mut rows = client.copy_out(&format!("COPY ({sql}) TO STDOUT")).unwrap();
-            let mut file = std::fs::File::create(folder.join(file)).unwrap();
-            std::io::copy(&mut rows, &mut file).unwrap();
-        }
-        eprintln!("vectors: loading qdrant-edge, on {}", cluster.name());
-        let mut child = Command::new(python)
-            .arg(cluster::root().join("bench/rivals/qdrant.py"))
-            .arg(&folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .ok()?;
-        let (input, output) = (child.stdin.take()?, BufReader::new(child.stdout.take()?));
-        let mut qdrant = Self { child, input, output };
-        (qdrant.line() == "ready\n").then_some(qdrant)
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line
-    }
-
-    /// The median of all queries in milliseconds, and what they found.
-    fn run(&mut self) -> (f64, Vec<HashSet<i32>>) {
-        self.input.write_all(b"again\n").unwrap();
-        self.input.flush().unwrap();
-        serde_json::from_str(&self.line()).expect("what the script prints")
-    }
-}
-
-impl Drop for Qdrant {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The median of all queries in milliseconds, and what they found.
+fn ask_qdrant(qdrant: &mut Rival) -> (f64, Vec<HashSet<i32>>) {
+    serde_json::from_str(&qdrant.ask("again")).expect("what the script prints")
 }

@@ -284,7 +284,7 @@ impl<'a, R: Record<'a>> Batch<'a, R> {
         context::require_service()?;
         // Stable: the last of duplicates is the first from behind.
         self.records.reverse();
-        self.records.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.records.sort_by_key(|(key, _)| *key);
         self.records.dedup_by(|(later, _), (first, _)| later == first);
         for ((tenant, user, ..), _) in &self.records {
             hold::share(tenant, user);

@@ -1,10 +1,10 @@
 //! The audit log: one trigger function writes, per statement, who changed which rows.
 //!
-//! The statement that writes the log is made once per table and operation from the table's primary key and columns, and
-//! kept until the table changes. What the extension does in bulk runs inside `in_bulk`: then the log gets one row per tenant and table
-//! with the number of rows, no images.
+//! How a table's rows are shown is worked out once, and kept until the table changes. What the extension does in bulk runs inside
+//! `in_bulk`: then the log gets one row per tenant and table with the number of rows, no images.
 
 mod access;
+mod entry;
 mod ground;
 mod key;
 mod proof;
@@ -15,6 +15,7 @@ mod verify;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::rc::Rc;
 use std::thread::LocalKey;
 
@@ -26,15 +27,16 @@ use crate::error::Error;
 use crate::pg::trigger::{Operation, Trigger};
 use crate::pg::{catalog, process, role, spi};
 use crate::raw_function;
-use statement::Kind;
+use entry::Actor;
 
-type Statements = (u64, HashMap<(pg_sys::Oid, Kind), Rc<spi::Kept>>);
+/// What is kept of tables, and the relation-cache epoch it was made in.
+type Keep<K, V> = RefCell<(u64, HashMap<K, Rc<V>>)>;
 
 thread_local! {
     static IN_BULK: Cell<bool> = const { Cell::new(false) };
     static REDACTING: Cell<bool> = const { Cell::new(false) };
-    /// The kept statements, and the relation-cache epoch they were made in.
-    static STATEMENTS: RefCell<Statements> = RefCell::default();
+    static TABLES: Keep<pg_sys::Oid, entry::Table> = RefCell::default();
+    static STATEMENTS: Keep<(pg_sys::Oid, Operation), spi::Kept> = RefCell::default();
 }
 
 /// Runs what the extension does in bulk: the log gets counts, no images.
@@ -81,46 +83,67 @@ fn log(trigger: &Trigger) {
         error.raise();
     }
     let operation = trigger.operation();
-    let rows = trigger.rows();
-    if operation != Operation::Truncate && rows == 0 {
+    if operation != Operation::Truncate && trigger.rows() == 0 {
         return;
     }
-    let kind = Kind {
-        operation,
-        in_bulk: IN_BULK.get(),
-        single: rows == 1 && (operation != Operation::Update || !trigger.changes_key()),
-    };
     // The entry names the user who did it: that user too is held.
     context::hold::share_own();
     let context = context::current();
     let text = |value: Option<&'static String>| value.map(String::as_str);
+    let actor = Actor {
+        role: role::outer_name().into(),
+        login: role::session_name().into(),
+        tenant: context.map(|c| Uuid::from_bytes(c.tenant)).into(),
+        user: text(context.and_then(|c| c.user.as_ref())).into(),
+        session: text(context.and_then(|c| c.session.as_ref())).into(),
+        service: text(context.and_then(|c| c.service.as_ref())).into(),
+        application: process::application_name().into(),
+    };
+    let relation = trigger.relation();
+    catalog::watch(relation);
+    if IN_BULK.get() || operation == Operation::Truncate {
+        count(trigger, actor);
+    } else {
+        let table = kept(&TABLES, relation, || entry::Table::new(catalog::columns(relation)));
+        entry::log(trigger, &table, &actor);
+    }
+}
+
+/// What is kept under this key until a table that is watched changes.
+fn kept<K: Copy + Eq + Hash, V>(keep: &'static LocalKey<Keep<K, V>>, key: K, make: impl FnOnce() -> V) -> Rc<V> {
+    let epoch = catalog::epoch();
+    let found = keep.with_borrow_mut(|(seen, kept)| {
+        if std::mem::replace(seen, epoch) != epoch {
+            kept.clear();
+        }
+        kept.get(&key).cloned()
+    });
+    found.unwrap_or_else(|| {
+        let made = Rc::new(make());
+        keep.with_borrow_mut(|(_, kept)| kept.insert(key, Rc::clone(&made)));
+        made
+    })
+}
+
+/// One entry per tenant, with the number of its rows.
+fn count(trigger: &Trigger, actor: Actor<'_>) {
     let arguments: [DatumWithOid<'_>; 8] = [
-        role::outer_name().into(),
-        role::session_name().into(),
-        context.map(|c| Uuid::from_bytes(c.tenant)).into(),
-        text(context.and_then(|c| c.user.as_ref())).into(),
-        text(context.and_then(|c| c.session.as_ref())).into(),
-        text(context.and_then(|c| c.service.as_ref())).into(),
-        process::application_name().into(),
+        actor.role,
+        actor.login,
+        actor.tenant,
+        actor.user,
+        actor.session,
+        actor.service,
+        actor.application,
         trigger.table_name().into(),
     ];
+    let (relation, operation) = (trigger.relation(), trigger.operation());
     trigger.with_transition_tables(|client| {
-        let relation = trigger.relation();
-        catalog::watch(relation);
-        let epoch = catalog::epoch();
-        let kept = STATEMENTS.with_borrow_mut(|(seen, kept)| {
-            if std::mem::replace(seen, epoch) != epoch {
-                kept.clear();
-            }
-            kept.get(&(relation, kind)).cloned()
+        let statement = kept(&STATEMENTS, (relation, operation), || {
+            let sql = statement::build(&catalog::columns(relation), operation);
+            spi::Kept::new(client, &sql, &statement::TYPES)
         });
-        let kept = kept.unwrap_or_else(|| {
-            let sql = statement::build(&catalog::columns(relation), kind);
-            let made = Rc::new(spi::Kept::new(client, &sql, &statement::TYPES));
-            STATEMENTS.with_borrow_mut(|(_, kept)| kept.insert((relation, kind), Rc::clone(&made)));
-            made
-        });
-        kept.write(client, &arguments);
+        statement.write(client, &arguments);
     });
 }
 

@@ -144,6 +144,7 @@ fn write(blocks: Blocks, keys: &Keys) {
     let mut changed: Vec<(i64, i64, Vec<u8>)> = blocks
         .into_iter()
         .map(|((number, seal), mut block)| {
+            pgrx::check_for_interrupts!();
             block.collapse(seal, number, keys);
             (number, seal, block.encode())
         })

@@ -184,8 +184,9 @@ pub struct Column {
     pub name: String,
     pub plain_name: String,
     pub in_key: bool,
-    /// Whether its type's equality stands in pg_catalog.
-    pub comparable: bool,
+    pub type_oid: pg_sys::Oid,
+    /// Where it stands among the table's columns, counted from 0.
+    pub place: usize,
     /// Whether the audit log shows it: not what other extensions' types hold, nor what is computed, nor what the master key has wrapped: the log
     /// is in every dump, and what it kept would outlive its destruction.
     pub imaged: bool,
@@ -196,7 +197,7 @@ thread_local! {
         Statement::new(
             "SELECT quote_ident(a.attname), a.attname::text,
                     coalesce(a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false),
-                    t.typnamespace = 'pg_catalog'::regnamespace AND t.typname NOT IN ('json', 'xml'),
+                    a.atttypid, row_number() OVER (ORDER BY a.attnum)::int - 1,
                     t.typnamespace = 'pg_catalog'::regnamespace AND a.attgenerated = ''
                         AND NOT (a.atttypid = 'bytea'::regtype AND a.attname LIKE 'wrapped%')
              FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
@@ -235,8 +236,9 @@ pub fn columns(relation: pg_sys::Oid) -> Vec<Column> {
                 name: unwrap(row.get(1)).unwrap_or_default(),
                 plain_name: unwrap(row.get(2)).unwrap_or_default(),
                 in_key: unwrap(row.get(3)).unwrap_or_default(),
-                comparable: unwrap(row.get(4)).unwrap_or_default(),
-                imaged: unwrap(row.get(5)).unwrap_or_default(),
+                type_oid: unwrap(row.get(4)).unwrap_or(pg_sys::InvalidOid),
+                place: unwrap(row.get::<i32>(5)).unwrap_or_default() as usize,
+                imaged: unwrap(row.get(6)).unwrap_or_default(),
             })
             .collect()
         })

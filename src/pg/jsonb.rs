@@ -1,8 +1,10 @@
 //! jsonb as PostgreSQL holds it: passed through untouched (numbers keep their digits, nesting has PostgreSQL's bounds), its
 //! fields read in place.
 //!
-//! Protocol: a `Jsonb` borrows from memory of the running call; it is not kept beyond it.
+//! Protocol: a `Jsonb` borrows from memory of the running call; it is not kept beyond it. Its bytes are read as jsonb.h of PostgreSQL says, the
+//! same from 9.4 on (pg_upgrade carries them along): a call into PostgreSQL for each field would cost several times as much.
 
+use std::cmp::Ordering;
 use std::marker::PhantomData;
 
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
@@ -164,58 +166,39 @@ impl<'a> Container<'a> {
         if !self.is_object() {
             return None;
         }
-        let mut value = std::mem::MaybeUninit::<pg_sys::JsonbValue>::zeroed();
-        // SAFETY: an object; the function fills `value` or returns NULL.
-        unsafe {
-            let found = pg_sys::getKeyJsonValueFromContainer(
-                self.data,
-                name.as_ptr().cast(),
-                name.len() as i32,
-                value.as_mut_ptr(),
-            );
-            (!found.is_null()).then(|| Raw {
-                value: *found,
-                call: PhantomData,
-            })
+        let order = |i: usize| {
+            let key = self.bytes_of(self.start(i), self.entry(i));
+            // jsonb's own order: shorter keys first.
+            key.len().cmp(&name.len()).then_with(|| key.cmp(name.as_bytes()))
+        };
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match order(middle) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => {
+                    let i = self.len() + middle;
+                    return Some(self.child(self.start(i), self.entry(i)));
+                }
+            }
         }
+        None
     }
 
     /// The object's fields in jsonb's own order; none where this is no object.
     pub fn fields(&self) -> impl Iterator<Item = (&'a str, Raw<'a>)> + use<'a> {
-        use pg_sys::JsonbIteratorToken::*;
-        let mut value = std::mem::MaybeUninit::<pg_sys::JsonbValue>::zeroed();
-        let mut iterator = std::ptr::null_mut();
-        if self.is_object() {
-            // SAFETY: an object; the first token is its beginning.
-            unsafe {
-                iterator = pg_sys::JsonbIteratorInit(self.data);
-                pg_sys::JsonbIteratorNext(&mut iterator, value.as_mut_ptr(), false);
-            }
-        }
-        std::iter::from_fn(move || {
-            if iterator.is_null() {
-                return None;
-            }
-            // SAFETY: tokens alternate between WJB_KEY and WJB_VALUE (nested ones skipped, as jbvBinary) until
-            // WJB_END_OBJECT, after which the iterator is not touched again; keys point into the object.
-            unsafe {
-                if pg_sys::JsonbIteratorNext(&mut iterator, value.as_mut_ptr(), true) != WJB_KEY {
-                    iterator = std::ptr::null_mut();
-                    return None;
-                }
-                let Value::Text(key) = Value::read(value.assume_init_ref()) else {
-                    unreachable!("a key is a string")
-                };
-                pg_sys::JsonbIteratorNext(&mut iterator, value.as_mut_ptr(), true);
-                let value = value.assume_init();
-                Some((
-                    key,
-                    Raw {
-                        value,
-                        call: PhantomData,
-                    },
-                ))
-            }
+        let container = *self;
+        let count = if self.is_object() { self.len() } else { 0 };
+        let (mut key_at, mut value_at) = (0, container.start(count));
+        (0..count).map(move |i| {
+            let (key, value) = (container.entry(i), container.entry(count + i));
+            let field = (
+                super::call::utf8(container.bytes_of(key_at, key)),
+                container.child(value_at, value),
+            );
+            (key_at, value_at) = (end(key_at, key), end(value_at, value));
+            field
         })
     }
 
@@ -223,15 +206,80 @@ impl<'a> Container<'a> {
     pub fn elements(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
         let container = *self;
         let count = if self.is_array() { self.len() } else { 0 };
+        let mut at = 0;
         (0..count).map(move |i| {
-            // SAFETY: an array with more than i elements; the function returns a palloc'd value.
-            unsafe {
-                let value = pg_sys::getIthJsonbValueFromContainer(container.data, i as u32);
-                let read = Value::read(&*value);
-                pg_sys::pfree(value.cast());
-                read
-            }
+            let entry = container.entry(i);
+            let element = container.child(at, entry).read();
+            at = end(at, entry);
+            element
         })
+    }
+
+    /// What the container says of its child: an object has its keys first, then its values.
+    fn entry(&self, i: usize) -> u32 {
+        // SAFETY: callers ask for children that there are; a container is aligned to its entries.
+        unsafe { *(&raw const (*self.data).children).cast::<u32>().add(i) }
+    }
+
+    /// Where the child begins, in bytes after the entries: every so many of these say where they end, the others how long they are.
+    fn start(&self, i: usize) -> usize {
+        let mut start = 0;
+        for before in (0..i).rev() {
+            let entry = self.entry(before);
+            start += (entry & pg_sys::JENTRY_OFFLENMASK) as usize;
+            if entry & pg_sys::JENTRY_HAS_OFF != 0 {
+                break;
+            }
+        }
+        start
+    }
+
+    /// The child's bytes, from where it begins.
+    fn bytes_of(&self, at: usize, entry: u32) -> &'a [u8] {
+        let entries = self.len() * if self.is_object() { 2 } else { 1 };
+        // SAFETY: the children's bytes follow the entries, and live as long as the call.
+        unsafe {
+            let children = (&raw const (*self.data).children)
+                .cast::<u32>()
+                .add(entries)
+                .cast::<u8>();
+            std::slice::from_raw_parts(children.add(at), end(at, entry) - at)
+        }
+    }
+
+    fn child(&self, at: usize, entry: u32) -> Raw<'a> {
+        use pg_sys::jbvType;
+        let bytes = self.bytes_of(at, entry);
+        // A number and a container begin where an int may.
+        let aligned = &bytes[(at.next_multiple_of(4) - at).min(bytes.len())..];
+        // SAFETY: all zero is jbvNull.
+        let mut value: pg_sys::JsonbValue = unsafe { std::mem::zeroed() };
+        let kind = entry & pg_sys::JENTRY_TYPEMASK;
+        value.type_ = match kind {
+            pg_sys::JENTRY_ISNULL => jbvType::jbvNull,
+            pg_sys::JENTRY_ISBOOL_TRUE | pg_sys::JENTRY_ISBOOL_FALSE => {
+                value.val.boolean = kind == pg_sys::JENTRY_ISBOOL_TRUE;
+                jbvType::jbvBool
+            }
+            pg_sys::JENTRY_ISNUMERIC => {
+                value.val.numeric = aligned.as_ptr().cast_mut().cast();
+                jbvType::jbvNumeric
+            }
+            pg_sys::JENTRY_ISCONTAINER => {
+                value.val.binary.data = aligned.as_ptr().cast_mut().cast();
+                value.val.binary.len = aligned.len() as i32;
+                jbvType::jbvBinary
+            }
+            _ => {
+                value.val.string.val = bytes.as_ptr().cast_mut().cast();
+                value.val.string.len = bytes.len() as i32;
+                jbvType::jbvString
+            }
+        };
+        Raw {
+            value,
+            call: PhantomData,
+        }
     }
 
     /// Its size in bytes.
@@ -252,6 +300,16 @@ impl<'a> Container<'a> {
                 call: PhantomData,
             }
         }
+    }
+}
+
+/// Where a child ends that begins there.
+fn end(at: usize, entry: u32) -> usize {
+    let number = (entry & pg_sys::JENTRY_OFFLENMASK) as usize;
+    if entry & pg_sys::JENTRY_HAS_OFF != 0 {
+        number
+    } else {
+        at + number
     }
 }
 

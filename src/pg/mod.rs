@@ -2,6 +2,7 @@
 //! protocol. Nothing here knows a subject of the extension: whom PostgreSQL's callbacks reach (`xact`, `guc`, `shmem`) is handed in by
 //! `_PG_init`.
 
+pub mod append;
 pub mod array;
 pub mod autonomous;
 pub mod call;
@@ -10,8 +11,10 @@ pub mod command;
 pub mod drain;
 pub mod generation;
 pub mod guc;
+pub mod image;
 pub mod jsonb;
 pub mod jsonb_builder;
+pub mod jsonb_bytes;
 pub mod kept;
 pub mod lock;
 pub mod process;

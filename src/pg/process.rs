@@ -1,5 +1,6 @@
 //! This process: its number, its clock, its randomness.
 
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 
 use super::xact;
@@ -94,6 +95,17 @@ pub fn application_name() -> Option<String> {
     unsafe {
         let name = pg_sys::application_name;
         (!name.is_null()).then(|| std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned())
+    }
+}
+
+/// Where the client is, as inet_client_addr() gives it.
+pub fn client_address<'a>() -> DatumWithOid<'a> {
+    // SAFETY: a function without arguments that reads backend-local state, and gives an inet or NULL.
+    unsafe {
+        match pgrx::direct_function_call_as_datum(pg_sys::inet_client_addr, &[]) {
+            Some(address) => DatumWithOid::new(address, pg_sys::INETOID),
+            None => DatumWithOid::null_oid(pg_sys::INETOID),
+        }
     }
 }
 

@@ -118,7 +118,7 @@ impl Row<'_> {
 ///
 /// # Safety
 /// The datum points to a varlena that lives as long as the answer.
-unsafe fn plain<'a>(datum: pg_sys::Datum) -> &'a [u8] {
+pub(super) unsafe fn plain<'a>(datum: pg_sys::Datum) -> &'a [u8] {
     // SAFETY: as the caller promises; what is detoasted lives in the current memory context.
     unsafe {
         let varlena = datum.cast_mut_ptr::<pg_sys::varlena>();

@@ -1,6 +1,6 @@
 //! Times as PostgreSQL reads them.
 
-use pgrx::datum::TimestampWithTimeZone;
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::prelude::*;
 use pgrx::{FromDatum, pg_sys};
 
@@ -26,14 +26,35 @@ pub fn parse(text: &str) -> Option<TimestampWithTimeZone> {
 
 /// When the transaction began, as now() gives it and jsonb writes it, in UTC: 2026-01-31T23:59:59.123456+00:00.
 pub fn transaction_start() -> String {
+    const UTC: i32 = 0;
+    // SAFETY: reads a variable of the running transaction.
+    encode(unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }, Some(&UTC))
+}
+
+/// This instant, as clock_timestamp() gives it.
+pub fn clock<'a>() -> DatumWithOid<'a> {
+    // SAFETY: reads the clock; a timestamptz is a number of microseconds.
+    unsafe { DatumWithOid::new(pg_sys::GetCurrentTimestamp(), pg_sys::TIMESTAMPTZOID) }
+}
+
+/// A timestamptz as a row has it (microseconds since 2000) as jsonb writes it, in the session's TimeZone.
+pub fn json(micros: i64) -> String {
+    encode(micros, None)
+}
+
+fn encode(micros: i64, zone: Option<&i32>) -> String {
     // The longest form of a timestamp, as PostgreSQL's datetime.h has it.
     const MAXDATELEN: usize = 128;
-    const UTC: i32 = 0;
     let mut text = [0; MAXDATELEN + 1];
-    // SAFETY: reads a variable of the running transaction; the encoder writes at most MAXDATELEN bytes and a NUL.
+    let zone = zone.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the encoder writes at most MAXDATELEN bytes and a NUL.
     unsafe {
-        let now = pg_sys::Datum::from(pg_sys::GetCurrentTransactionStartTimestamp());
-        pg_sys::JsonEncodeDateTime(text.as_mut_ptr(), now, pg_sys::TIMESTAMPTZOID, &UTC);
+        pg_sys::JsonEncodeDateTime(
+            text.as_mut_ptr(),
+            pg_sys::Datum::from(micros),
+            pg_sys::TIMESTAMPTZOID,
+            zone,
+        );
         std::ffi::CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned()
     }
 }

@@ -74,92 +74,10 @@ impl Trigger {
         }
     }
 
-    /// Whether the UPDATE has changed the primary key of a row; see `changes`.
-    pub fn changes_key(&self) -> bool {
-        let mut columns = Vec::new();
-        // SAFETY: trigger data of an open relation; the bitmap of the key is a copy of our own.
-        unsafe {
-            let key = pg_sys::RelationGetIndexAttrBitmap(
-                (*self.0).tg_relation,
-                pg_sys::IndexAttrBitmapKind::INDEX_ATTR_BITMAP_PRIMARY_KEY,
-            );
-            let mut member = -1;
-            loop {
-                member = pg_sys::bms_next_member(key, member);
-                if member < 0 {
-                    break;
-                }
-                columns.push(member + pg_sys::FirstLowInvalidHeapAttributeNumber);
-            }
-            pg_sys::bms_free(key);
-        }
-        self.changes(&columns)
-    }
-
-    /// Whether a row of the transition tables has, as it is stored, another value in one of these columns than before. Not what the statement
-    /// sets (tg_updatedcols): where it holds several UPDATEs of the table (WITH), that is what the last of them sets, and the
-    /// transition tables have the rows of all.
-    fn changes(&self, columns: &[i32]) -> bool {
-        // SAFETY: trigger data with the transition tables of a running UPDATE, whose rows are of the table's row type and come in pairs. Each is
-        // read with a pointer of our own; a row is good until the next is read. A Datum is looked at as its column's type has it.
-        unsafe {
-            let (old, new) = ((*self.0).tg_oldtable, (*self.0).tg_newtable);
-            if old.is_null() || new.is_null() {
-                return true;
-            }
-            let row_type = (*(*self.0).tg_relation).rd_att;
-            let types: Vec<(i32, i16, bool)> = columns
-                .iter()
-                .map(|column| {
-                    let (mut length, mut by_value) = (0, false);
-                    pg_sys::get_typlenbyval(pg_sys::SPI_gettypeid(row_type, *column), &mut length, &mut by_value);
-                    (*column, length, by_value)
-                })
-                .collect();
-            let most = columns.iter().copied().max().unwrap_or(0);
-            let pair = [old, new].map(|table| {
-                let pointer = pg_sys::tuplestore_alloc_read_pointer(table, pg_sys::EXEC_FLAG_REWIND as i32);
-                pg_sys::tuplestore_select_read_pointer(table, pointer);
-                pg_sys::tuplestore_rescan(table);
-                let slot = pg_sys::MakeSingleTupleTableSlot(row_type, &raw const pg_sys::TTSOpsMinimalTuple);
-                (table, slot)
-            });
-            let mut changed = false;
-            while !changed {
-                pgrx::check_for_interrupts!();
-                let [before, after] = pair.map(|(table, slot)| {
-                    let is_there = pg_sys::tuplestore_gettupleslot(table, true, false, slot);
-                    if is_there {
-                        pg_sys::slot_getsomeattrs_int(slot, most);
-                    }
-                    is_there.then_some(slot)
-                });
-                let (Some(before), Some(after)) = (before, after) else {
-                    changed = before != after;
-                    break;
-                };
-                changed = types.iter().any(|(column, length, by_value)| {
-                    let value = |slot: *mut pg_sys::TupleTableSlot| {
-                        let place = *column as usize - 1;
-                        (!*(*slot).tts_isnull.add(place)).then(|| *(*slot).tts_values.add(place))
-                    };
-                    match (value(before), value(after)) {
-                        (Some(before), Some(after)) => !is_stored_alike(before, after, *length, *by_value),
-                        (before, after) => before.is_some() != after.is_some(),
-                    }
-                });
-            }
-            for (_, slot) in pair {
-                pg_sys::ExecDropSingleTupleTableSlot(slot);
-            }
-            changed
-        }
-    }
-
     /// Calls `visit` with the tenant and user of each row that was changed, before and after: of a row trigger its row, of a statement trigger
     /// its transition tables, several rows of one user that follow each other once. Of a TRUNCATE there is nothing to visit.
     pub fn each_owner(&self, visit: &mut dyn FnMut([u8; 16], &str)) {
-        // SAFETY: trigger data of an open relation, whose rows are of its row type; see `changes` for the transition tables. Values
+        // SAFETY: trigger data of an open relation, whose rows are of its row type; see `transition` for the tables. Values
         // are read from a slot while it holds their row; tenant_id is a uuid, user_id a text.
         unsafe {
             let row_type = (*(*self.0).tg_relation).rd_att;

@@ -153,7 +153,7 @@ impl Known {
         *self = Self::default();
         if let Some(dictionaries) = configuration.dictionaries() {
             let all: HashSet<pg_sys::Oid> = (1..=LAST_KIND).flat_map(&dictionaries).collect();
-            self.one_by_one = all.into_iter().all(|dictionary| reads_one_by_one(dictionary));
+            self.one_by_one = all.into_iter().all(reads_one_by_one);
             self.digits_stay = self.one_by_one
                 && [WORD_WITH_DIGITS, NUMBER]
                     .into_iter()

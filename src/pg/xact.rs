@@ -8,6 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
@@ -135,6 +136,12 @@ pub fn own_xid() -> Option<u64> {
     // SAFETY: reads backend-local state.
     let xid = unsafe { pg_sys::GetTopFullTransactionIdIfAny() };
     (xid.value != 0).then_some(xid.value)
+}
+
+/// This transaction's id, which it is given if it has none, as pg_current_xact_id() gives it.
+pub fn id<'a>() -> DatumWithOid<'a> {
+    // SAFETY: raises where the transaction may not write; an xid8 is a number of 64 bits.
+    unsafe { DatumWithOid::new(pg_sys::GetTopFullTransactionId().value as i64, pg_sys::XID8OID) }
 }
 
 /// The next transaction id that will be given out, 64 bits wide.

@@ -4,6 +4,7 @@
 //! `MEMORY_EXT_KEEP` is set in the environment: then its name is printed and `scripts/cluster` can look into it.
 //! The harness panics where a step fails: in a test, that is the report.
 
+pub mod calls;
 pub mod graph;
 pub mod load;
 pub mod marker;

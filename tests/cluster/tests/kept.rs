@@ -298,6 +298,19 @@ fn walk(client: &mut Client, when: &str) -> String {
     tables
 }
 
+/// The nearest: the same with the codes kept, and from the tables.
+fn nearest(client: &mut Client, when: &str) -> String {
+    let sql = "SELECT string_agg(node_id::text, ' ') FROM memory.nearest_nodes('[1,2,3,4]', max_results => 100)";
+    let mut answers = ["64MB", "64MB", "0"].map(|size| {
+        client
+            .batch_execute(&format!("SET memory.vector_cache_size = '{size}'"))
+            .unwrap();
+        client.query_one(sql, &[]).unwrap().get::<_, String>(0)
+    });
+    assert!(answers.iter().all(|answer| *answer == answers[2]), "{when}");
+    std::mem::take(&mut answers[2])
+}
+
 /// A role of which a policy of one's own takes rows away sees no graph that was kept for another role of the session; and a policy that comes, changes
 /// or goes counts for the next walk.
 #[test]
@@ -321,13 +334,21 @@ fn a_policy_of_ones_own_is_obeyed_by_what_is_kept() {
                    FROM memory.nodes AS n, generate_series(1, 5) AS step) AS n WHERE other IS NOT NULL",
         )
         .unwrap();
+    owner
+        .batch_execute(
+            "SELECT memory.store_embeddings('m', array_agg(node_id ORDER BY node_id), array_agg('[1,2,3,5]'::vector), tenant => 'acme', user_id => 'u0')
+             FROM memory.nodes",
+        )
+        .unwrap();
     let mut client = cluster.connect("app", "svc");
     client
         .batch_execute("SELECT memory.set_security_context('acme', 'u0', is_local => false)")
         .unwrap();
     let whole = walk(&mut client, "no policy");
+    let all = nearest(&mut client, "no policy");
     client.batch_execute("SET ROLE narrow").unwrap();
     assert_eq!(walk(&mut client, "as another role"), whole);
+    assert_eq!(nearest(&mut client, "as another role"), all);
     let mut before = whole.clone();
     for policy in [
         "CREATE POLICY own ON memory.relationships AS RESTRICTIVE FOR SELECT TO narrow USING (relationship_type <> 'produces')",
@@ -342,7 +363,16 @@ fn a_policy_of_ones_own_is_obeyed_by_what_is_kept() {
         assert_ne!(narrow, before, "{policy}");
         assert_eq!(narrow == whole, policy.starts_with("DROP"), "{policy}");
         before = narrow;
+        let is_about_nodes = policy.starts_with("CREATE") && policy.contains("memory.nodes");
+        let found = nearest(&mut client, policy);
+        let kept = found.split(' ').filter(|id| !id.ends_with(['3', '7'])).count();
+        assert_eq!(
+            (found.split(' ').count() == kept, found == all),
+            (is_about_nodes, !is_about_nodes),
+            "{policy}"
+        );
         client.batch_execute("RESET ROLE").unwrap();
         assert_eq!(walk(&mut client, policy), whole, "another role's policy: {policy}");
+        assert_eq!(nearest(&mut client, policy), all, "another role's policy: {policy}");
     }
 }
