@@ -53,6 +53,22 @@ fn words(database: pg_sys::Oid) -> Option<&'static [AtomicU64]> {
     })
 }
 
+/// Makes room of databases that are gone.
+fn forget_all_but(databases: &[(String, pg_sys::Oid)]) {
+    for words in MEMORY.words().chunks_exact(WORDS) {
+        let owner = words[0].load(Ordering::SeqCst);
+        if owner != 0
+            && !databases
+                .iter()
+                .any(|(_, database)| u64::from(u32::from(*database)) == owner)
+        {
+            for word in words.iter().rev() {
+                word.store(0, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
 /// As of what this database's statistics were refreshed; without shared memory as far as this backend knows.
 pub fn refreshed() -> Option<&'static AtomicU64> {
     words(catalog::database()).map(|words| &words[3])
@@ -104,7 +120,9 @@ impl Launcher {
     /// Starts a worker in each database that has none.
     fn round(&mut self) {
         let named = config::worker_databases();
-        let databases: Vec<pg_sys::Oid> = worker::among_all(worker::databases)
+        let all = worker::among_all(worker::databases);
+        forget_all_but(&all);
+        let databases: Vec<pg_sys::Oid> = all
             .into_iter()
             .filter(|(name, _)| named.contains(name))
             .map(|(_, database)| database)

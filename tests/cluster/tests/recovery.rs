@@ -56,7 +56,7 @@ fn the_page_s_commands_bring_the_server_back_to_a_moment() {
         ("LOG", log.as_str()),
     ];
 
-    let parts = rounds(1, 8);
+    let parts = rounds(1, 4);
     (0..parts / 2).for_each(|part| fill(&cluster, part));
     let load = Load::onto(&cluster, "shop");
     // The copy is taken while writers write.

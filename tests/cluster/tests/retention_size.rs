@@ -73,11 +73,11 @@ fn what_has_expired_goes_in_bounded_batches_beside_writers() {
             "INSERT INTO memory.tenants (slug) VALUES ('acme');
              SET session_replication_role = replica;
              INSERT INTO memory.agent_events_archive (tenant_id, user_id, session_id, event_id, event_type, occurred_at, payload, archived_at, created_at)
-             SELECT memory.tenant_id('acme'), 'user-' || i % 1000, 'session-' || i / 100, i::text, 'log', now() - interval '2 years', '{{\"text\": \"some words of a message\"}}',
+             SELECT memory.tenant_id('acme'), 'user-' || i % 1000, 'session-' || i / 100, i::text, 'log', now() - interval '2 years', '{{\"_tenant\": {{}}, \"text\": \"some words of a message\"}}',
                     now() - interval '2 years', now() - interval '2 years'
              FROM generate_series(1, {rows}) AS i;
              INSERT INTO memory.agent_events_archive (tenant_id, user_id, session_id, event_id, event_type, occurred_at, payload, archived_at, created_at)
-             SELECT memory.tenant_id('acme'), 'user-' || i % 1000, 'young', i::text, 'log', now(), '{{}}', now(), now() FROM generate_series(1, 1000) AS i;
+             SELECT memory.tenant_id('acme'), 'user-' || i % 1000, 'young', i::text, 'log', now(), '{{\"_tenant\": {{}}}}', now(), now() FROM generate_series(1, 1000) AS i;
              RESET session_replication_role;
              SELECT memory.set_retention_policy('events_archive', '1 year');"
         ))
