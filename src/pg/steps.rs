@@ -117,6 +117,8 @@ impl Steps {
                 By::Procedure => pg_sys::SPI_commit(),
                 By::Worker => {
                     pg_sys::CommitTransactionCommand();
+                    // What was written counts now: autovacuum comes while a long run goes on.
+                    pg_sys::pgstat_report_stat(false);
                     begin();
                 }
             }

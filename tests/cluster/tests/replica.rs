@@ -36,6 +36,7 @@ const READS: &[&str] = &[
     "export_user_data('u')",
     "export_user_keys()",
     "get_events('s')",
+    "get_tenant_memory_usage('acme')",
     "get_navigation()",
     "get_nodes((SELECT array_agg(node_id) FROM memory.nodes))",
     "get_preferences()",
@@ -56,8 +57,11 @@ const READS: &[&str] = &[
     "node_as_of((SELECT node_id FROM memory.nodes WHERE entity_id = 'a'), now())",
     "node_history((SELECT node_id FROM memory.nodes WHERE entity_id = 'a'))",
     "rank_related((SELECT array_agg(node_id) FROM memory.nodes))",
+    "repair_schema()",
     "replay_session('old')",
     "resolve_canonical_tenants('{acme,none,system}')",
+    "schema_drift()",
+    "schema_fingerprint()",
     "search('berlin', '[1,2,3]', 'm')",
     "search_nodes('berlin')",
     "shortest_path((SELECT node_id FROM memory.nodes WHERE entity_id = 'a'), (SELECT node_id FROM memory.nodes WHERE entity_id = 'b'))",
@@ -93,12 +97,14 @@ const WRITES: &[&str] = &[
     "issue_service_token('crawler', 'acme', '{read}', '1 day')",
     "lift_legal_hold((SELECT hold_id FROM memory.list_legal_holds()))",
     "log_event('s', 'log', '{}')",
+    "log_performance_metric('acme', 'search', 'took', 1, 'ms')",
     "log_events('s', '[{\"event_type\": \"log\", \"payload\": {}}]')",
     "perform_privacy_request((SELECT request_id FROM memory.list_privacy_requests()))",
     "place_legal_hold('v', 'case')",
     "rebuild_search_documents('acme')",
     "record_navigation('/home')",
     "refuse_privacy_request((SELECT request_id FROM memory.list_privacy_requests()), 'why')",
+    "refresh_analytics_views()",
     "register_auth_key('n', 'HS256', encode(repeat('n', 32)::bytea, 'base64'), '*')",
     "register_context_type('note', 'own')",
     "register_event_type('note', 'own')",
@@ -121,6 +127,7 @@ const WRITES: &[&str] = &[
     "store_nodes('[{\"content\": {}, \"context_type\": \"domain_entity\"}]')",
     "store_relationship((SELECT node_id FROM memory.nodes WHERE entity_id = 'b'), (SELECT node_id FROM memory.nodes WHERE entity_id = 'a'), 'relates_to')",
     "store_relationships((SELECT jsonb_build_array(jsonb_build_object('from_node_id', node_id, 'to_node_id', node_id, 'relationship_type', 'relates_to')) FROM memory.nodes WHERE entity_id = 'a'))",
+    "verify()",
     "touch_nodes((SELECT array_agg(node_id) FROM memory.nodes))",
 ];
 
@@ -133,6 +140,12 @@ const OWN_ANSWER: &[&str] = &[
     "detect_security_anomalies()",
     "export_user_document('u')",
     "flush_data_access_log()",
+    "health()",
+    "metrics()",
+    "performance_summary(now() - interval '1 hour')",
+    "prometheus_metrics()",
+    "run_job('archival')",
+    "worker_status()",
     "flush_security_violations()",
     "reset_tenant_cache()",
     "resolve_canonical_tenant('acme')",
@@ -143,7 +156,8 @@ const OWN_ANSWER: &[&str] = &[
     "clear_security_context()",
 ];
 
-/// What the others call, which nobody calls by itself; and what takes tokens, which tests of those call on standbys.
+/// What the others call, which nobody calls by itself; what takes tokens, whose own tests call it on standbys; the procedure, which is called
+/// below.
 const BENEATH: &[&str] = &[
     "archive_scope",
     "audited_tenants",
@@ -155,6 +169,7 @@ const BENEATH: &[&str] = &[
     "check_found",
     "check_hold",
     "check_interval",
+    "check_needed",
     "check_object",
     "check_positive",
     "check_text",
@@ -162,22 +177,29 @@ const BENEATH: &[&str] = &[
     "contains_text",
     "context_user_high",
     "context_user_low",
+    "counting_since",
     "decrypted",
     "embedding_code",
     "encrypts",
     "holds_at",
     "holds_tags",
     "is_similar",
+    "maintain",
     "make_user_key",
     "may_remove",
     "merge_entity",
     "node_changes",
+    "note_job_run",
     "note_read",
     "overlay",
     "privacy_tenant",
     "readable_agent_events_archive",
     "readable_events",
     "readable_nodes",
+    "schema_comparison",
+    "schema_grants",
+    "schema_objects",
+    "schema_repair",
     "scope",
     "service_tenant_id",
     "subject",
@@ -282,6 +304,13 @@ fn a_standby_serves_what_reads_and_refuses_what_writes() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // Each job that is due is refused by itself, and reported.
+    let report: serde_json::Value = reader.query_one("CALL memory.maintain()", &[]).unwrap().get(0);
+    let jobs = report.as_object().unwrap();
+    assert!(
+        !jobs.is_empty() && jobs.values().all(|job| job["rows"] == 0),
+        "{report}"
+    );
     // What was refused left nothing behind, and the connection serves on.
     assert_eq!(
         answer(&mut reader, 0, "tenant_id('acme')").map(|rows| rows.len()),

@@ -38,7 +38,8 @@ SELECT value > 0 AS some FROM memory.metrics() WHERE name = 'memory_rows_total' 
 -- the text: a line for each value, behind one of help and one of type
 SELECT count(*) = (SELECT count(*) FROM memory.metrics()) AS samples FROM regexp_split_to_table(memory.prometheus_metrics(), '\n') AS line WHERE line !~ '^#' AND line <> '';
 SELECT line FROM regexp_split_to_table(memory.prometheus_metrics(), '\n') AS line WHERE line !~ '^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? -?[0-9.e+-]+|)$';
-SELECT line FROM regexp_split_to_table(memory.prometheus_metrics(), '\n') AS line WHERE line ~ 'tenant_resolve_cache_ttl_ms|memory_info';
+SELECT line FROM regexp_split_to_table(memory.prometheus_metrics(), '\n') AS line WHERE line ~ 'tenant_resolve_cache_ttl_ms';
+SELECT count(*) FROM regexp_split_to_table(memory.prometheus_metrics(), '\n') AS line JOIN pg_extension AS e ON line = format('memory_info{version="%s"} 1', e.extversion) WHERE e.extname = 'memory_ext';
 -- by somebody who may do nothing else
 RESET ROLE;
 GRANT USAGE ON SCHEMA memory TO metric_scraper;
