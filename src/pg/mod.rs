@@ -30,6 +30,7 @@ pub mod spi;
 pub mod time;
 pub mod transition;
 pub mod trigger;
+pub mod under;
 pub mod vector;
 pub mod words;
 pub mod xact;

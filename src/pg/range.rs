@@ -89,19 +89,19 @@ pub fn may_read(relation: pg_sys::Oid) -> bool {
 }
 
 /// A scan of an index with its table, both open until it is dropped.
-struct Scan {
-    table: pg_sys::Relation,
-    index: pg_sys::Relation,
-    scan: pg_sys::IndexScanDesc,
-    slot: *mut pg_sys::TupleTableSlot,
-    page: pg_sys::Buffer,
+pub(super) struct Scan {
+    pub(super) table: pg_sys::Relation,
+    pub(super) index: pg_sys::Relation,
+    pub(super) scan: pg_sys::IndexScanDesc,
+    pub(super) slot: *mut pg_sys::TupleTableSlot,
+    pub(super) page: pg_sys::Buffer,
 }
 
 const NONE: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 const SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 
 impl Scan {
-    fn open(relation: pg_sys::Oid, index: pg_sys::Oid, keys: i32, orders: i32) -> Self {
+    pub(super) fn open(relation: pg_sys::Oid, index: pg_sys::Oid, keys: i32, orders: i32) -> Self {
         // SAFETY: the usual life of an index scan; what an error leaves behind belongs to PostgreSQL's resource owner. The active
         // snapshot outlives the call that reads: it is the calling statement's.
         unsafe {

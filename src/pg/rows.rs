@@ -29,7 +29,12 @@ pub struct Row<'a> {
     pub(super) nulls: &'a [bool],
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    /// The columns, and which of them are NULL.
+    pub(super) fn new(values: &'a [pg_sys::Datum], nulls: &'a [bool]) -> Self {
+        Self { values, nulls }
+    }
+
     /// A column that is a uuid and not NULL, as the number that orders the same way.
     pub fn uuid(&self, column: usize) -> u128 {
         assert!(!self.nulls[column]);
