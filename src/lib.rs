@@ -10,6 +10,7 @@ mod context;
 mod error;
 mod graph;
 mod hold;
+mod iso8601;
 mod pg;
 mod privacy;
 mod retention;
