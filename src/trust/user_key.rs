@@ -232,10 +232,7 @@ fn make_user_key(tenant_id: Option<Uuid>, user_id: Option<&str>) -> std::result:
     let tenant = *tenant_id.as_bytes();
     let user = check::needed("user_id", user_id)?;
     context::check_user_id(user)?;
-    let covered = match context::current() {
-        Some(context) => context.tenant == tenant && context.user.as_deref().is_none_or(|own| own == user),
-        None => role::outer_is_superuser(),
-    };
+    let covered = context::covers(&tenant, user) || context::current().is_none() && role::outer_is_superuser();
     if !covered {
         return Err(Error::not_allowed(
             format!("the security context does not cover user_id {}", shown(user)),
