@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
-use super::call::Call;
+use super::call::{Call, utf8, varlena};
 use crate::error::Error;
 
 /// What fired the trigger.
@@ -89,11 +89,7 @@ impl Trigger {
                 pg_sys::slot_getsomeattrs_int(slot, tenant.max(user));
                 let value = |column: i32| *(*slot).tts_values.add(column as usize - 1);
                 let tenant = *value(tenant).cast_mut_ptr::<[u8; 16]>();
-                let text = pg_sys::pg_detoast_datum_packed(value(user).cast_mut_ptr());
-                let user = super::call::utf8(std::slice::from_raw_parts(
-                    pgrx::vardata_any(text).cast::<u8>(),
-                    pgrx::varsize_any_exhdr(text),
-                ));
+                let user = utf8(varlena(value(user)));
                 if last.as_ref().is_none_or(|last| last.0 != tenant || last.1 != user) {
                     visit(tenant, user);
                     last = Some((tenant, user.to_owned()));
@@ -113,15 +109,10 @@ impl Trigger {
                 if table.is_null() {
                     continue;
                 }
-                let pointer = pg_sys::tuplestore_alloc_read_pointer(table, pg_sys::EXEC_FLAG_REWIND as i32);
-                pg_sys::tuplestore_select_read_pointer(table, pointer);
-                pg_sys::tuplestore_rescan(table);
-                let slot = pg_sys::MakeSingleTupleTableSlot(row_type, &raw const pg_sys::TTSOpsMinimalTuple);
-                while pg_sys::tuplestore_gettupleslot(table, true, false, slot) {
-                    pgrx::check_for_interrupts!();
+                let mut rows = Rows::new(table, row_type);
+                while let Some(slot) = rows.next() {
                     see(slot);
                 }
-                pg_sys::ExecDropSingleTupleTableSlot(slot);
             }
         }
     }
@@ -230,7 +221,7 @@ impl Trigger {
             if text.is_null() {
                 return String::new();
             }
-            super::call::utf8(std::ffi::CStr::from_ptr(text).to_bytes()).to_owned()
+            utf8(std::ffi::CStr::from_ptr(text).to_bytes()).to_owned()
         }
     }
 
@@ -286,6 +277,49 @@ impl Trigger {
             };
             pg_sys::Datum::from(row)
         }
+    }
+}
+
+/// Reads a transition table from its beginning, with a pointer and a slot of its own.
+struct Rows {
+    table: *mut pg_sys::Tuplestorestate,
+    pointer: i32,
+    slot: *mut pg_sys::TupleTableSlot,
+}
+
+impl Rows {
+    /// # Safety
+    /// A transition table of the running statement, with rows of this type; both outlive the reading.
+    unsafe fn new(table: *mut pg_sys::Tuplestorestate, row_type: pg_sys::TupleDesc) -> Self {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let pointer = pg_sys::tuplestore_alloc_read_pointer(table, pg_sys::EXEC_FLAG_REWIND as i32);
+            pg_sys::tuplestore_select_read_pointer(table, pointer);
+            pg_sys::tuplestore_rescan(table);
+            let slot = pg_sys::MakeSingleTupleTableSlot(row_type, &raw const pg_sys::TTSOpsMinimalTuple);
+            Self { table, pointer, slot }
+        }
+    }
+
+    /// The next row, good until the one after it is read.
+    fn next(&mut self) -> Option<*mut pg_sys::TupleTableSlot> {
+        pgrx::check_for_interrupts!();
+        // SAFETY: as `new`'s caller promises; the pointer and the slot are this reader's.
+        unsafe {
+            pg_sys::tuplestore_select_read_pointer(self.table, self.pointer);
+            pg_sys::tuplestore_gettupleslot(self.table, true, false, self.slot).then_some(self.slot)
+        }
+    }
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        // While an error unwinds, PostgreSQL cleans up with the (sub)transaction.
+        if std::thread::panicking() {
+            return;
+        }
+        // SAFETY: made in `new`, dropped once.
+        unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) };
     }
 }
 
