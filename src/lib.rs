@@ -96,8 +96,6 @@ pub extern "C-unwind" fn _PG_init() {
         pg::generation::LISTENER,
         context::LISTENER,
         pg::drain::LISTENER,
-        violation::LISTENER,
         trust::user_key::LISTENER,
-        access::LISTENER,
     ]);
 }
