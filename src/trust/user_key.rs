@@ -269,3 +269,22 @@ fn check_user_key(
     open(tenant, user, key, wrapped)?;
     Ok(wrapped.to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::bound_to;
+
+    #[test]
+    fn a_data_key_is_bound_to_its_tenant_user_and_id() {
+        let (one, other) = ([1; 16], [2; 16]);
+        let all = HashSet::from([
+            bound_to(&one, "u", &one),
+            bound_to(&other, "u", &one),
+            bound_to(&one, "v", &one),
+            bound_to(&one, "u", &other),
+        ]);
+        assert_eq!(all.len(), 4);
+    }
+}
