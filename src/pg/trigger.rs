@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
 use super::call::{Call, utf8, varlena};
+use super::transition::Reader;
 use crate::error::Error;
 
 /// What fired the trigger.
@@ -109,7 +110,7 @@ impl Trigger {
                 if table.is_null() {
                     continue;
                 }
-                let mut rows = Rows::new(table, row_type);
+                let mut rows = Reader::new(table, row_type);
                 while let Some(slot) = rows.next() {
                     see(slot);
                 }
@@ -277,49 +278,6 @@ impl Trigger {
             };
             pg_sys::Datum::from(row)
         }
-    }
-}
-
-/// Reads a transition table from its beginning, with a pointer and a slot of its own.
-struct Rows {
-    table: *mut pg_sys::Tuplestorestate,
-    pointer: i32,
-    slot: *mut pg_sys::TupleTableSlot,
-}
-
-impl Rows {
-    /// # Safety
-    /// A transition table of the running statement, with rows of this type; both outlive the reading.
-    unsafe fn new(table: *mut pg_sys::Tuplestorestate, row_type: pg_sys::TupleDesc) -> Self {
-        // SAFETY: as the caller promises.
-        unsafe {
-            let pointer = pg_sys::tuplestore_alloc_read_pointer(table, pg_sys::EXEC_FLAG_REWIND as i32);
-            pg_sys::tuplestore_select_read_pointer(table, pointer);
-            pg_sys::tuplestore_rescan(table);
-            let slot = pg_sys::MakeSingleTupleTableSlot(row_type, &raw const pg_sys::TTSOpsMinimalTuple);
-            Self { table, pointer, slot }
-        }
-    }
-
-    /// The next row, good until the one after it is read.
-    fn next(&mut self) -> Option<*mut pg_sys::TupleTableSlot> {
-        pgrx::check_for_interrupts!();
-        // SAFETY: as `new`'s caller promises; the pointer and the slot are this reader's.
-        unsafe {
-            pg_sys::tuplestore_select_read_pointer(self.table, self.pointer);
-            pg_sys::tuplestore_gettupleslot(self.table, true, false, self.slot).then_some(self.slot)
-        }
-    }
-}
-
-impl Drop for Rows {
-    fn drop(&mut self) {
-        // While an error unwinds, PostgreSQL cleans up with the (sub)transaction.
-        if std::thread::panicking() {
-            return;
-        }
-        // SAFETY: made in `new`, dropped once.
-        unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) };
     }
 }
 
