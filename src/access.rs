@@ -6,7 +6,6 @@
 //!
 //! An erasure beside this: as with violations, what the ring has of a user who was erased meanwhile is written without the name.
 
-use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -28,11 +27,9 @@ use crate::tenant::identifier::parse_uuid;
 const SLOTS: usize = 4096;
 const SLOT_BYTES: usize = 488;
 
-/// The ring's shared memory; then for each stripe of users the ring's number at the last erasure; then when a worker was last asked for,
-/// and the ring's number then; then how many reads were sampled from.
+/// The ring's shared memory; then when a worker was last asked for, and the ring's number then; then how many reads were sampled from.
 pub static MEMORY: shmem::Part = shmem::Part::new(|| if shmem::preloading() { SAMPLED + 1 } else { 0 });
-const ERASED_AT: usize = drain::words_for(SLOTS, SLOT_BYTES);
-const ASKED_AT: usize = ERASED_AT + hold::STRIPES as usize;
+const ASKED_AT: usize = drain::words_for(SLOTS, SLOT_BYTES);
 const ASKED_NUMBER: usize = ASKED_AT + 1;
 const SAMPLED: usize = ASKED_NUMBER + 1;
 
@@ -75,8 +72,6 @@ struct Read {
 }
 
 thread_local! {
-    /// The stripes of the users that this transaction has erased.
-    static ERASED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
     static INSERT: Statement = const {
         Statement::new(
             "INSERT INTO memory.data_access_log
@@ -98,23 +93,9 @@ thread_local! {
     };
 }
 
-/// The names of who was erased do not come back out of the ring.
-pub const LISTENER: xact::Listener = xact::Listener {
-    before_prepare: mark_erased,
-    after_commit: mark_erased,
-    after_abort: || ERASED.with_borrow_mut(Vec::clear),
-    ..xact::Listener::DEAF
-};
-
-/// The user is being erased, and is held alone.
+/// The user is being erased.
 pub fn erasing(tenant: &[u8; 16], user: &str) {
-    ERASED.with_borrow_mut(|erased| erased.push(hold::stripe(tenant, user.as_bytes())));
-}
-
-fn mark_erased() {
-    for stripe in ERASED.take().into_iter().filter(|_| shmem::is_shared()) {
-        word(ERASED_AT + stripe as usize).fetch_max(DRAIN.ring().next(), Ordering::SeqCst);
-    }
+    hold::erasing(&DRAIN, tenant, user);
 }
 
 fn word(at: usize) -> &'static AtomicU64 {
@@ -237,17 +218,10 @@ fn store(records: &[Record]) {
     }
 }
 
-/// A user who is being erased at this instant, or was since the record was made, is not named.
+/// Names only whom it may.
 fn leave_out_the_erased(read: &mut Read, tenant: &[u8; 16], number: u64) {
     for name in [&mut read.user, &mut read.actor] {
-        let is_there = name.as_deref().is_none_or(|user| {
-            let mark = ERASED_AT + hold::stripe(tenant, user.as_bytes()) as usize;
-            // Shared first: from then on nobody is erased, so what the mark says stays.
-            hold::try_share(tenant, user) && number >= word(mark).load(Ordering::SeqCst)
-        });
-        if !is_there {
-            *name = None;
-        }
+        name.take_if(|user| !hold::may_name(&DRAIN, tenant, user, Some(number)));
     }
 }
 

@@ -6,6 +6,7 @@ use crate::check;
 use crate::context::scope::Scope;
 use crate::context::{self, Reach, hold};
 use crate::error::{Error, Result, shown};
+use crate::iso8601;
 use crate::pg::jsonb::{Container, Jsonb, Value};
 use crate::pg::time;
 use crate::tenant::identifier::parse_uuid;
@@ -132,7 +133,10 @@ impl<'a> Element<'a> {
         let Some(text) = self.text(name)? else {
             return Ok(None);
         };
-        match time::parse(text) {
+        match iso8601::parse(text)
+            .map(time::from_micros)
+            .or_else(|| time::parse(text))
+        {
             Some(time) => Ok(Some(time)),
             None => Err(self.wrong(name, &format!("{} is no timestamp", shown(text)))),
         }

@@ -10,6 +10,7 @@ mod context;
 mod error;
 mod graph;
 mod hold;
+mod iso8601;
 mod ops;
 mod pg;
 mod privacy;
@@ -111,8 +112,6 @@ pub extern "C-unwind" fn _PG_init() {
         pg::generation::LISTENER,
         context::LISTENER,
         pg::drain::LISTENER,
-        violation::LISTENER,
         trust::user_key::LISTENER,
-        access::LISTENER,
     ]);
 }

@@ -4,10 +4,8 @@
 //! writes.
 //!
 //! An erasure beside this: whoever writes a record shares its users, so an erasure comes wholly before or wholly after. Where it came before,
-//! and after the record was made, the record's names are left out: at its commit it notes the ring's next number, per stripe of users.
+//! and after the record was made, the record's names are left out (`hold::may_name`).
 
-use std::cell::RefCell;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pgrx::pg_sys;
@@ -75,15 +73,13 @@ pub struct Who {
 const SLOTS: usize = 512;
 const SLOT_BYTES: usize = 2008;
 
-/// The ring's shared memory, and for each stripe of users the ring's number at the last erasure.
 pub static MEMORY: shmem::Part = shmem::Part::new(|| {
     if shmem::preloading() {
-        ERASED_AT + hold::STRIPES as usize
+        drain::words_for(SLOTS, SLOT_BYTES)
     } else {
         0
     }
 });
-const ERASED_AT: usize = drain::words_for(SLOTS, SLOT_BYTES);
 
 static DRAIN: Drain = Drain {
     memory: &MEMORY,
@@ -100,28 +96,9 @@ static DRAIN: Drain = Drain {
 /// A refusal waits so long for its record to be written; what takes longer is written all the same.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-thread_local! {
-    /// The stripes of the users that this transaction has erased.
-    static ERASED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// The names of who was erased do not come back out of the ring.
-pub const LISTENER: xact::Listener = xact::Listener {
-    before_prepare: mark_erased,
-    after_commit: mark_erased,
-    after_abort: || ERASED.with_borrow_mut(Vec::clear),
-    ..xact::Listener::DEAF
-};
-
-/// The user is being erased, and is held alone; what the ring has of them until the commit is written without their name.
+/// The user is being erased.
 pub fn erasing(tenant: &[u8; 16], user: &str) {
-    ERASED.with_borrow_mut(|erased| erased.push(hold::stripe(tenant, user.as_bytes())));
-}
-
-fn mark_erased() {
-    for stripe in ERASED.take().into_iter().filter(|_| shmem::is_shared()) {
-        MEMORY.words()[ERASED_AT + stripe as usize].fetch_max(DRAIN.ring().next(), Ordering::SeqCst);
-    }
+    hold::erasing(&DRAIN, tenant, user);
 }
 
 #[derive(Serialize)]
@@ -205,8 +182,7 @@ pub fn record(violation: Violation, detail: &str, who: Who) {
     }
 }
 
-/// A user who is being erased at this instant, or was since the record with this number was made, is not named: the erasure may have read the
-/// table already. Nobody waits, because the erasure may be waiting for whoever waits for this worker.
+/// Names only whom it may.
 fn leave_out_the_erased(row: &mut serde_json::Value, number: Option<u64>) {
     let text = |row: &serde_json::Value, name: &str| row[name].as_str().map(str::to_owned);
     let Some(tenant) = text(row, "tenant_id").and_then(|tenant| parse_uuid(tenant.as_bytes())) else {
@@ -214,11 +190,7 @@ fn leave_out_the_erased(row: &mut serde_json::Value, number: Option<u64>) {
     };
     for name in ["user_id", "named_user_id"] {
         let Some(user) = text(row, name) else { continue };
-        let mark = ERASED_AT + hold::stripe(&tenant, user.as_bytes()) as usize;
-        // Shared first: from then on nobody is erased, so what the mark says stays.
-        let is_there = hold::try_share(&tenant, &user)
-            && number.is_none_or(|number| number >= MEMORY.words()[mark].load(Ordering::SeqCst));
-        if !is_there {
+        if !hold::may_name(&DRAIN, &tenant, &user, number) {
             row[name] = serde_json::Value::Null;
             row["client_address"] = serde_json::Value::Null;
             row["application_name"] = serde_json::Value::Null;

@@ -16,11 +16,12 @@ use pgrx::IntoDatum;
 use super::scope::Scope;
 use super::{Reach, Subject, current, subject_to};
 use crate::error::Result;
+use crate::pg::drain::{self, Drain};
 use crate::pg::lock::{self, Mode};
 use crate::raw_function;
 
 /// So many users in each are let wait when one of them is erased; so many locks, of 6,400 by default, a batch may take.
-pub const STRIPES: u32 = 256;
+pub const STRIPES: u32 = drain::GROUPS;
 
 /// FNV-1a: a few nanoseconds, and the same in every backend.
 pub fn stripe(tenant: &[u8; 16], user: &[u8]) -> u32 {
@@ -58,6 +59,18 @@ pub fn share(tenant: &[u8; 16], user: &str) {
 /// The same without waiting; false where the user is being erased, or an erasure waits.
 pub fn try_share(tenant: &[u8; 16], user: &str) -> bool {
     lock::try_number(stripe(tenant, user.as_bytes()), Mode::Shared)
+}
+
+/// The user is being erased, and is held alone: what the ring has of them until the commit is written without their name.
+pub fn erasing(drain: &'static Drain, tenant: &[u8; 16], user: &str) {
+    drain.mark(stripe(tenant, user.as_bytes()));
+}
+
+/// Whether a record may name the user: not where they are being erased at this instant, or were since the record with this number (None: it stood in no
+/// ring) was made, as the erasure may have read the table already. Nobody waits, because the erasure may be waiting for whoever waits for who asks.
+pub fn may_name(drain: &Drain, tenant: &[u8; 16], user: &str, number: Option<u64>) -> bool {
+    // Shared first: from then on nobody is erased, so what the mark says stays.
+    try_share(tenant, user) && number.is_none_or(|number| drain.is_behind_mark(stripe(tenant, user.as_bytes()), number))
 }
 
 /// No other transaction writes to the user from here on.

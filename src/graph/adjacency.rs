@@ -166,7 +166,7 @@ impl Adjacency {
     }
 
     /// Calls `visit` with the other end of each edge of a node; of one with itself once.
-    pub fn each(&self, node: u32, along: &Along, visit: &mut dyn FnMut(&Half)) {
+    pub fn each(&self, node: u32, along: &Along, visit: &mut impl FnMut(&Half)) {
         if along.direction != Direction::In {
             self.out
                 .of(node)
@@ -238,20 +238,7 @@ impl Adjacency {
                         known.1 = half.kind;
                     }
                 };
-                if along.direction != Direction::In {
-                    self.out
-                        .of(parent)
-                        .iter()
-                        .filter(|half| along.takes(half))
-                        .for_each(&mut meet);
-                }
-                if along.direction != Direction::Out {
-                    self.into
-                        .of(parent)
-                        .iter()
-                        .filter(|half| along.takes(half))
-                        .for_each(&mut meet);
-                }
+                self.each(parent, along, &mut meet);
                 walked += self.out.of(parent).len() + self.into.of(parent).len();
                 if walked > PAUSE {
                     walked = 0;

@@ -5,8 +5,7 @@
 
 use std::rc::Rc;
 
-use pgrx::datum::TimestampWithTimeZone;
-use pgrx::{IntoDatum, pg_sys};
+use pgrx::pg_sys;
 
 use super::adjacency::{Adjacency, Along, Half, Sieve, Span};
 use super::ground::{Edge, Graph, Node, TooMany, Way};
@@ -15,6 +14,7 @@ use super::walk::{self, Walk};
 use crate::config;
 use crate::pg::catalog::TableName;
 use crate::pg::kept::{Kept, Place};
+use crate::pg::time::microseconds;
 use crate::pg::{lock, range};
 
 /// A walk that has read as many edges is worth reading the graph for, if that has no more than so many times as many.
@@ -233,11 +233,6 @@ fn build(tables: &Tables, at: i64, place: &Place<'_, Remembered>, most: u64) -> 
     let adjacency = Adjacency::new(seen, kinds, &edges);
     let span = sieve.span;
     place.put(Remembered::Graph { adjacency, span }, bytes)
-}
-
-/// As PostgreSQL counts them.
-fn microseconds(time: TimestampWithTimeZone) -> i64 {
-    time.into_datum().map_or(0, |datum| datum.value() as i64)
 }
 
 /// A node of a user's, and when it is seen.

@@ -10,8 +10,10 @@ use super::adjacency::{self, Along, Sieve};
 use super::ground::{Edge, Graph, Kinds, Mixed, Node, Way};
 use super::memory::Lifetime;
 use crate::context::Subject;
-use crate::pg::array;
+use crate::pg::catalog::{Table, TableName};
 use crate::pg::rows::Query;
+use crate::pg::time::microseconds;
+use crate::pg::{array, lock, under};
 
 /// The edges that leave nodes by column `$from`, to those in column `$to`. An index-only scan: one range per node.
 macro_rules! edges {
@@ -87,6 +89,9 @@ thread_local! {
                     LIMIT $5)) AS n",
             &[pg_sys::UUIDOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::INT8OID],
         )
+    };
+    static RELATIONSHIPS: TableName = const {
+        TableName::new(c"relationships", [c"relationships_out_idx", c"relationships_in_idx"])
     };
     static SHOWN: Query = const { nodes!("n.node_id, n.context_type, n.summary, n.entity_id") };
 }
@@ -305,6 +310,60 @@ impl Tables {
         ]
     }
 
+    /// Which indexes of relationships, by the one end and by the other, say what a statement would: where it is one user's graph, and all that
+    /// the context allows.
+    fn indexes(&self) -> Option<Table> {
+        self.owner()?;
+        let table = RELATIONSHIPS.with(TableName::find)?;
+        lock::relation(table.oid, pg_sys::AccessShareLock);
+        let there = !table.indexes.contains(&pg_sys::InvalidOid);
+        (there && under::may_read(table.oid)).then_some(table)
+    }
+
+    /// `read` past the executor, in half the time.
+    fn read_under(
+        &self,
+        (table, index): (pg_sys::Oid, pg_sys::Oid),
+        parents: &[Node],
+        with_itself: bool,
+        visit: &mut dyn FnMut(Edge<'_>),
+    ) {
+        let as_of = microseconds(self.as_of);
+        // The columns of both indexes: tenant, an end, the other end, then
+        const TYPE: usize = 3;
+        const STRENGTH: usize = 4;
+        const FROM: usize = 5;
+        const TO: usize = 6;
+        const USER: usize = 7;
+        under::each(
+            table,
+            index,
+            self.tenant.as_bytes(),
+            parents.iter().copied(),
+            &mut |row| {
+                let edge = Edge {
+                    parent: row.uuid(1),
+                    target: row.uuid(2),
+                    kind: row.text(TYPE),
+                    strength: row.real(STRENGTH),
+                };
+                let seen = row.bigint(FROM) <= as_of && row.optional_bigint(TO).is_none_or(|to| to > as_of);
+                let kind = || {
+                    let asked = |kinds: &Vec<String>| kinds.iter().any(|kind| kind == edge.kind);
+                    self.kinds.as_ref().is_none_or(asked)
+                };
+                if seen
+                    && row.text(USER) == self.users.0
+                    && edge.strength >= self.least_strength
+                    && kind()
+                    && (with_itself || edge.parent != edge.target)
+                {
+                    visit(edge);
+                }
+            },
+        );
+    }
+
     fn read(&self, query: &Query, parents: &[Node], with_itself: bool, visit: &mut dyn FnMut(Edge<'_>)) {
         let [tenant, low, high, nodes, as_of] = self.who(parents);
         let arguments = [
@@ -336,13 +395,20 @@ impl Graph for Tables {
             Way::Along => self.direction,
             Way::Against => self.direction.turned(),
         };
+        let indexes = self.indexes();
         if direction != Direction::In {
-            OUT.with(|query| self.read(query, parents, true, visit));
+            match indexes {
+                Some(table) => self.read_under((table.oid, table.indexes[0]), parents, true, visit),
+                None => OUT.with(|query| self.read(query, parents, true, visit)),
+            }
         }
         if direction != Direction::Out {
             // In both directions a relationship of a node with itself was found above already.
             let with_itself = direction == Direction::In;
-            IN.with(|query| self.read(query, parents, with_itself, visit));
+            match indexes {
+                Some(table) => self.read_under((table.oid, table.indexes[1]), parents, with_itself, visit),
+                None => IN.with(|query| self.read(query, parents, with_itself, visit)),
+            }
         }
     }
 

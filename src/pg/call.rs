@@ -63,22 +63,13 @@ impl Call {
 
     /// The text argument's bytes; None where it is NULL. They live as long as the call.
     pub fn text(&self, argument: usize) -> Option<&[u8]> {
-        // SAFETY: the function is declared with a text argument at this place; detoasting returns a valid varlena
-        // that lives in the current memory context at least.
+        // SAFETY: the function is declared with a text argument at this place, which lives as long as the call.
         unsafe {
             let argument = (*self.0).args.as_slice(argument + 1)[argument];
             if argument.isnull {
                 return None;
             }
-            let datum = argument.value.cast_mut_ptr::<pg_sys::varlena>();
-            let plain = pgrx::varatt_is_4b_u(datum) || (pgrx::varatt_is_1b(datum) && !pgrx::varatt_is_1b_e(datum));
-            let packed = if plain {
-                datum
-            } else {
-                pg_sys::pg_detoast_datum_packed(datum)
-            };
-            let data = pgrx::vardata_any(packed).cast::<u8>();
-            Some(std::slice::from_raw_parts(data, pgrx::varsize_any_exhdr(packed)))
+            Some(varlena(argument.value))
         }
     }
 
@@ -205,6 +196,24 @@ macro_rules! raw_function {
             $crate::pg::call::answer(info, $body)
         }
     };
+}
+
+/// What a varlena holds, fetched and decompressed where it has to be.
+///
+/// # Safety
+/// The datum is that of a varlena. The answer lives as long as that, or, where it had to be made, as the current memory context.
+pub(super) unsafe fn varlena<'a>(datum: pg_sys::Datum) -> &'a [u8] {
+    // SAFETY: as the caller promises; packed headers are read as such.
+    unsafe {
+        let stored = datum.cast_mut_ptr::<pg_sys::varlena>();
+        let is_plain = pgrx::varatt_is_4b_u(stored) || (pgrx::varatt_is_1b(stored) && !pgrx::varatt_is_1b_e(stored));
+        let plain = if is_plain {
+            stored
+        } else {
+            pg_sys::pg_detoast_datum_packed(stored)
+        };
+        std::slice::from_raw_parts(pgrx::vardata_any(plain).cast::<u8>(), pgrx::varsize_any_exhdr(plain))
+    }
 }
 
 /// Text as UTF-8. PostgreSQL has checked it in a UTF8 database; in a SQL_ASCII one nobody has, and what is no UTF-8 is

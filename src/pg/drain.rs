@@ -5,6 +5,9 @@
 //! one is on its way: many records are one worker's. Writing a record is idempotent (it has an id of its own), so it leaves the ring only after
 //! the commit of who wrote it, and two who write it at once do no harm. Where no worker can be had the record stays until the next `start`, or until
 //! somebody calls `write` in a transaction. Without shared memory, and on a standby, there is no ring: `push` says so.
+//!
+//! Names that may not come back out of a ring: a transaction marks their group, and from its commit on (or from PREPARE TRANSACTION) the records
+//! that were made before are below the group's `mark`. Whoever stores a record compares.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,25 +44,37 @@ const LAUNCHES: usize = 1024;
 const PATIENCE_MS: u64 = 250;
 /// So many records are one transaction's.
 const BATCH: usize = 256;
+/// How many groups of names there are.
+pub const GROUPS: u32 = 256;
 
-/// How many words a drain takes.
+/// How many words a drain takes: when workers were asked for, the marks, the ring.
 pub const fn words_for(slots: usize, slot_bytes: usize) -> usize {
-    LAUNCHES + ring::words_for(slots, slot_bytes)
+    RING_AT + ring::words_for(slots, slot_bytes)
 }
+
+const MARKS_AT: usize = LAUNCHES;
+const RING_AT: usize = MARKS_AT + GROUPS as usize;
 
 thread_local! {
     /// What this transaction has written, and in which savepoint.
     static WRITTEN: RefCell<Vec<(u32, &'static Drain, Place)>> = const { RefCell::new(Vec::new()) };
+    /// The groups that this transaction marks.
+    static MARKED: RefCell<Vec<(&'static Drain, u32)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What was written leaves its ring at the commit.
+/// What was written leaves its ring at the commit; marks are set.
 pub const LISTENER: xact::Listener = xact::Listener {
+    before_prepare: set_marks,
     after_commit: || {
+        set_marks();
         for (_, drain, place) in WRITTEN.take() {
             drain.ring().free(place);
         }
     },
-    after_abort: || WRITTEN.with_borrow_mut(Vec::clear),
+    after_abort: || {
+        WRITTEN.with_borrow_mut(Vec::clear);
+        MARKED.with_borrow_mut(Vec::clear);
+    },
     savepoint_released: |savepoint, parent| {
         WRITTEN.with_borrow_mut(|written| {
             for (of, ..) in written.iter_mut().filter(|(of, ..)| *of == savepoint) {
@@ -79,6 +94,12 @@ pub struct Fill {
     pub dropped: u64,
 }
 
+fn set_marks() {
+    for (drain, group) in MARKED.take().into_iter().filter(|_| shmem::is_shared()) {
+        drain.mark_of(group).fetch_max(drain.ring().next(), Ordering::SeqCst);
+    }
+}
+
 impl Drain {
     /// How full its ring is; None without shared memory.
     pub fn fill(&self) -> Option<Fill> {
@@ -90,7 +111,21 @@ impl Drain {
     }
 
     pub fn ring(&self) -> Ring<'static> {
-        Ring::new(&self.memory.words()[LAUNCHES..], self.slots, self.slot_bytes)
+        Ring::new(&self.memory.words()[RING_AT..], self.slots, self.slot_bytes)
+    }
+
+    fn mark_of(&self, group: u32) -> &'static AtomicU64 {
+        &self.memory.words()[MARKS_AT + group as usize]
+    }
+
+    /// Marks a group at the end of this transaction, if it commits.
+    pub fn mark(&'static self, group: u32) {
+        MARKED.with_borrow_mut(|marked| marked.push((self, group)));
+    }
+
+    /// Whether the record with this number was made since the group was last marked.
+    pub fn is_behind_mark(&self, group: u32, number: u64) -> bool {
+        number >= self.mark_of(group).load(Ordering::SeqCst)
     }
 
     /// This database and its table; None where the extension is not in it.

@@ -6,9 +6,10 @@
 use pgrx::datum::DatumWithOid;
 use pgrx::{PgMemoryContexts, pg_sys};
 
+use super::call::varlena;
 use super::catalog::Column;
 use super::jsonb_bytes::{self as bytes, Kind, TooLong};
-use super::rows::{Row, plain};
+use super::rows::Row;
 use super::spi::PinnedPath;
 use super::time;
 use super::trigger::is_stored_alike;
@@ -205,7 +206,7 @@ impl Field {
             // SAFETY: two values of the column's type; of varlenas that are stored differently what they hold is compared.
             (Some(old), Some(new)) => unsafe {
                 !is_stored_alike(old, new, self.length, self.by_value)
-                    && (self.length != -1 || plain(old) != plain(new))
+                    && (self.length != -1 || varlena(old) != varlena(new))
             },
             (old, new) => old.is_some() != new.is_some(),
         }
@@ -219,7 +220,7 @@ impl Field {
         Ok(unsafe {
             match &self.form {
                 Form::Text => {
-                    out.extend_from_slice(plain(value));
+                    out.extend_from_slice(varlena(value));
                     bytes::TEXT
                 }
                 Form::Uuid => {
@@ -244,14 +245,14 @@ impl Field {
                     out.extend_from_slice(last.as_ref().map_or("", |(_, text)| text).as_bytes());
                     bytes::TEXT
                 }
-                Form::Jsonb => bytes::value(out, plain(value)),
+                Form::Jsonb => bytes::value(out, varlena(value)),
                 Form::Other(to_jsonb) => {
                     let jsonb = pg_sys::FunctionCall1Coll(
                         (&raw const **to_jsonb).cast_mut(),
                         pg_sys::DEFAULT_COLLATION_OID,
                         value,
                     );
-                    bytes::value(out, plain(jsonb))
+                    bytes::value(out, varlena(jsonb))
                 }
             }
         })

@@ -31,6 +31,7 @@ pub mod steps;
 pub mod time;
 pub mod transition;
 pub mod trigger;
+pub mod under;
 pub mod vector;
 pub mod words;
 pub mod worker;

@@ -12,8 +12,10 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::call::{utf8, varlena};
+use super::rows::Row;
 use super::vector::Sought;
-use super::{call, guc, role, xact};
+use super::{guc, role, xact};
 
 /// Whose rows are read.
 #[derive(Clone, Copy, Debug)]
@@ -29,56 +31,6 @@ pub struct Range<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Place(pub(super) pg_sys::ItemPointerData);
 
-/// A row of the index, valid inside the visitor. Columns count from 0: the key, then what the index includes; their types are as
-/// the index has them.
-pub struct Entry<'a> {
-    values: &'a [pg_sys::Datum],
-    nulls: &'a [bool],
-    pub place: Place,
-}
-
-impl Entry<'_> {
-    /// A column that is a uuid and not NULL, as the number that orders the same way.
-    pub fn uuid(&self, column: usize) -> u128 {
-        assert!(!self.nulls[column]);
-        // SAFETY: a uuid's datum points to its 16 bytes.
-        unsafe { u128::from_be_bytes(*self.values[column].cast_mut_ptr::<[u8; 16]>()) }
-    }
-
-    /// A column that is a text and not NULL.
-    pub fn text(&self, column: usize) -> &str {
-        call::utf8(self.bytes(column).expect("not NULL"))
-    }
-
-    /// The bytes of a bytea or a text, in their place; None where it is NULL.
-    pub fn bytes(&self, column: usize) -> Option<&[u8]> {
-        if self.nulls[column] {
-            return None;
-        }
-        // SAFETY: a varlena's datum; what an index holds is in it, not elsewhere, so that detoasting decompresses at most.
-        Some(unsafe { varlena_bytes(self.values[column]) })
-    }
-}
-
-/// # Safety
-/// `datum` is that of a varlena; what comes of it lives as long as the datum, or as the current memory context.
-unsafe fn varlena_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
-    // SAFETY: as the caller promises; packed headers are read as such.
-    unsafe {
-        let varlena = datum.cast_mut_ptr::<pg_sys::varlena>();
-        let plain = pgrx::varatt_is_4b_u(varlena) || (pgrx::varatt_is_1b(varlena) && !pgrx::varatt_is_1b_e(varlena));
-        let varlena = if plain {
-            varlena
-        } else {
-            pg_sys::pg_detoast_datum_packed(varlena)
-        };
-        std::slice::from_raw_parts(
-            pgrx::vardata_any(varlena).cast::<u8>(),
-            pgrx::varsize_any_exhdr(varlena),
-        )
-    }
-}
-
 /// Whether the current role may SELECT from the table.
 pub fn may_read(relation: pg_sys::Oid) -> bool {
     // SAFETY: a catalog lookup; the relation exists, or this raises.
@@ -89,19 +41,19 @@ pub fn may_read(relation: pg_sys::Oid) -> bool {
 }
 
 /// A scan of an index with its table, both open until it is dropped.
-struct Scan {
-    table: pg_sys::Relation,
-    index: pg_sys::Relation,
-    scan: pg_sys::IndexScanDesc,
-    slot: *mut pg_sys::TupleTableSlot,
-    page: pg_sys::Buffer,
+pub(super) struct Scan {
+    pub(super) table: pg_sys::Relation,
+    pub(super) index: pg_sys::Relation,
+    pub(super) scan: pg_sys::IndexScanDesc,
+    pub(super) slot: *mut pg_sys::TupleTableSlot,
+    pub(super) page: pg_sys::Buffer,
 }
 
 const NONE: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 const SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 
 impl Scan {
-    fn open(relation: pg_sys::Oid, index: pg_sys::Oid, keys: i32, orders: i32) -> Self {
+    pub(super) fn open(relation: pg_sys::Oid, index: pg_sys::Oid, keys: i32, orders: i32) -> Self {
         // SAFETY: the usual life of an index scan; what an error leaves behind belongs to PostgreSQL's resource owner. The active
         // snapshot outlives the call that reads: it is the calling statement's.
         unsafe {
@@ -163,9 +115,14 @@ const MOST_COLUMNS: usize = 32;
 /// How many rows are read between two looks for a cancel: 50 µs or so.
 const PAUSE: usize = 256;
 
-/// Calls `visit` with every row of the range, in the index's order, until it returns false. The visitor calls nothing of
-/// PostgreSQL's that reads or writes, and keeps nothing that it is shown.
-pub fn each(relation: pg_sys::Oid, index: pg_sys::Oid, range: &Range<'_>, visit: &mut dyn FnMut(&Entry<'_>) -> bool) {
+/// Calls `visit` with every row of the range, in the index's order, and its place, until it returns false. A row's columns are those of the
+/// index: the key, then what it includes. The visitor calls nothing of PostgreSQL's that reads or writes, and keeps nothing that it is shown.
+pub fn each(
+    relation: pg_sys::Oid,
+    index: pg_sys::Oid,
+    range: &Range<'_>,
+    visit: &mut dyn FnMut(&Row<'_>, Place) -> bool,
+) {
     let (low, high) = range.users;
     let text = |value: &str| value.into_datum().expect("text has a datum");
     let mut keys = [pg_sys::ScanKeyData::default(); MOST_KEYS];
@@ -244,12 +201,7 @@ pub fn each(relation: pg_sys::Oid, index: pg_sys::Oid, range: &Range<'_>, visit:
                 nulls.as_mut_ptr(),
             );
         }
-        let entry = Entry {
-            values: &values[..columns],
-            nulls: &nulls[..columns],
-            place: Place(place),
-        };
-        if !visit(&entry) {
+        if !visit(&Row::new(&values[..columns], &nulls[..columns]), Place(place)) {
             break;
         }
     }
@@ -337,7 +289,7 @@ pub fn fetch(
             pgrx::check_for_interrupts!();
         }
         // SAFETY: the place is that of a row which the statement's snapshot, still active, sees: it is neither pruned nor reused. The
-        // slot holds the row until the next is fetched; what detoasting allocates is freed.
+        // slot holds the row until the next is fetched.
         unsafe {
             (*scan.scan).xs_heaptid = place.0;
             // Nothing else sets it where no index is read.
@@ -350,17 +302,26 @@ pub fn fetch(
             if *nulls.add(column - 1) {
                 continue;
             }
-            let stored = (*values.add(column - 1)).cast_mut_ptr::<pg_sys::varlena>();
-            let varlena = pg_sys::pg_detoast_datum(stored);
-            let bytes = std::slice::from_raw_parts(
-                pgrx::vardata_any(varlena).cast::<u8>(),
-                pgrx::varsize_any_exhdr(varlena),
-            );
-            visit(i, bytes);
-            if varlena != stored {
-                pg_sys::pfree(varlena.cast());
-            }
+            aligned(*values.add(column - 1), |bytes| visit(i, bytes));
         }
+    }
+}
+
+/// Shows what a varlena holds, aligned as a detoasted one's is; what detoasting allocates is freed.
+///
+/// # Safety
+/// The datum is that of a varlena.
+unsafe fn aligned<R>(datum: pg_sys::Datum, read: impl FnOnce(&[u8]) -> R) -> R {
+    // SAFETY: as the caller promises; another varlena than the stored one is a copy of our own.
+    unsafe {
+        let stored = datum.cast_mut_ptr::<pg_sys::varlena>();
+        let plain = pg_sys::pg_detoast_datum(stored);
+        let bytes = std::slice::from_raw_parts(pgrx::vardata_any(plain).cast::<u8>(), pgrx::varsize_any_exhdr(plain));
+        let answer = read(bytes);
+        if plain != stored {
+            pg_sys::pfree(plain.cast());
+        }
+        answer
     }
 }
 
@@ -380,25 +341,13 @@ impl Found<'_> {
     /// A column that is a text, and declared NOT NULL.
     pub fn text(&self, column: usize) -> &str {
         // SAFETY: a text's datum.
-        call::utf8(unsafe { varlena_bytes(self.values[column - 1]) })
+        utf8(unsafe { varlena(self.values[column - 1]) })
     }
 
     /// Shows the bytes of a varlena that is declared NOT NULL, aligned as a detoasted one's are.
     pub fn with_bytes<R>(&self, column: usize, read: impl FnOnce(&[u8]) -> R) -> R {
-        // SAFETY: a varlena's datum; what detoasting allocates is freed.
-        unsafe {
-            let stored = self.values[column - 1].cast_mut_ptr::<pg_sys::varlena>();
-            let varlena = pg_sys::pg_detoast_datum(stored);
-            let bytes = std::slice::from_raw_parts(
-                pgrx::vardata_any(varlena).cast::<u8>(),
-                pgrx::varsize_any_exhdr(varlena),
-            );
-            let answer = read(bytes);
-            if varlena != stored {
-                pg_sys::pfree(varlena.cast());
-            }
-            answer
-        }
+        // SAFETY: a varlena's datum.
+        unsafe { aligned(self.values[column - 1], read) }
     }
 }
 

@@ -12,6 +12,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::call::{utf8, varlena};
 use super::jsonb::Jsonb;
 use super::spi::PinnedPath;
 use super::trigger::Trigger;
@@ -29,7 +30,12 @@ pub struct Row<'a> {
     pub(super) nulls: &'a [bool],
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    /// The columns, and which of them are NULL.
+    pub(super) fn new(values: &'a [pg_sys::Datum], nulls: &'a [bool]) -> Self {
+        Self { values, nulls }
+    }
+
     /// A column that is a uuid and not NULL, as the number that orders the same way.
     pub fn uuid(&self, column: usize) -> u128 {
         assert!(!self.nulls[column]);
@@ -74,7 +80,7 @@ impl Row<'_> {
     pub fn bytes(&self, column: usize) -> &[u8] {
         assert!(!self.nulls[column]);
         // SAFETY: a bytea's datum points to a varlena.
-        unsafe { plain(self.values[column]) }
+        unsafe { varlena(self.values[column]) }
     }
 
     /// A column that is a bytea.
@@ -110,28 +116,7 @@ impl Row<'_> {
     pub fn text(&self, column: usize) -> &str {
         assert!(!self.nulls[column]);
         // SAFETY: a text's datum points to a varlena; the bytes are the database's encoding, which is checked.
-        super::call::utf8(unsafe { plain(self.values[column]) })
-    }
-}
-
-/// What a varlena holds, fetched and decompressed where it has to be.
-///
-/// # Safety
-/// The datum points to a varlena that lives as long as the answer.
-pub(super) unsafe fn plain<'a>(datum: pg_sys::Datum) -> &'a [u8] {
-    // SAFETY: as the caller promises; what is detoasted lives in the current memory context.
-    unsafe {
-        let varlena = datum.cast_mut_ptr::<pg_sys::varlena>();
-        let plain = pgrx::varatt_is_4b_u(varlena) || (pgrx::varatt_is_1b(varlena) && !pgrx::varatt_is_1b_e(varlena));
-        let varlena = if plain {
-            varlena
-        } else {
-            pg_sys::pg_detoast_datum_packed(varlena)
-        };
-        std::slice::from_raw_parts(
-            pgrx::vardata_any(varlena).cast::<u8>(),
-            pgrx::varsize_any_exhdr(varlena),
-        )
+        utf8(unsafe { varlena(self.values[column]) })
     }
 }
 
@@ -244,10 +229,10 @@ unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, receiver:
         if i32::from((*slot).tts_nvalid) < columns {
             pg_sys::slot_getsomeattrs_int(slot, columns);
         }
-        let row = Row {
-            values: std::slice::from_raw_parts((*slot).tts_values, columns as usize),
-            nulls: std::slice::from_raw_parts((*slot).tts_isnull, columns as usize),
-        };
+        let row = Row::new(
+            std::slice::from_raw_parts((*slot).tts_values, columns as usize),
+            std::slice::from_raw_parts((*slot).tts_isnull, columns as usize),
+        );
         ((*receiver.cast::<Receiver<'_>>()).visit)(&row);
     }
     true

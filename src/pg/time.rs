@@ -2,7 +2,7 @@
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::prelude::*;
-use pgrx::{FromDatum, pg_sys};
+use pgrx::{FromDatum, IntoDatum, pg_sys};
 
 /// A timestamp in any form that PostgreSQL reads under the session's settings; None where it reads none.
 pub fn parse(text: &str) -> Option<TimestampWithTimeZone> {
@@ -100,6 +100,11 @@ pub fn shown(unix_seconds: i64) -> String {
 pub fn now() -> i64 {
     // SAFETY: reads the clock.
     unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// A timestamptz in microseconds since 2000.
+pub fn microseconds(time: TimestampWithTimeZone) -> i64 {
+    time.into_datum().map_or(0, |datum| datum.value() as i64)
 }
 
 /// A timestamp of so many microseconds since 2000.

@@ -11,42 +11,76 @@ use pgrx::{PgMemoryContexts, pg_sys};
 use super::rows::Row;
 use super::trigger::Trigger;
 
-/// A transition table that is being read.
-struct Reading {
+/// Reads a transition table from its beginning, with a pointer and a slot of its own.
+pub(super) struct Reader {
     table: *mut pg_sys::Tuplestorestate,
     pointer: i32,
     slot: *mut pg_sys::TupleTableSlot,
+}
+
+impl Reader {
+    /// # Safety
+    /// A transition table of the running statement, with rows of this type; both outlive the reading.
+    pub(super) unsafe fn new(table: *mut pg_sys::Tuplestorestate, row_type: pg_sys::TupleDesc) -> Self {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let pointer = pg_sys::tuplestore_alloc_read_pointer(table, pg_sys::EXEC_FLAG_REWIND as i32);
+            pg_sys::tuplestore_select_read_pointer(table, pointer);
+            pg_sys::tuplestore_rescan(table);
+            let slot = pg_sys::MakeSingleTupleTableSlot(row_type, &raw const pg_sys::TTSOpsMinimalTuple);
+            Self { table, pointer, slot }
+        }
+    }
+
+    /// The next row, good until the one after it is read.
+    pub(super) fn next(&mut self) -> Option<*mut pg_sys::TupleTableSlot> {
+        pgrx::check_for_interrupts!();
+        // SAFETY: as `new`'s caller promises; the pointer and the slot are this reader's.
+        unsafe {
+            pg_sys::tuplestore_select_read_pointer(self.table, self.pointer);
+            pg_sys::tuplestore_gettupleslot(self.table, true, false, self.slot).then_some(self.slot)
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // While an error unwinds, PostgreSQL cleans up with the (sub)transaction.
+        if std::thread::panicking() {
+            return;
+        }
+        // SAFETY: made in `new`, dropped once.
+        unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) };
+    }
+}
+
+/// Some columns of the rows of a transition table.
+struct Reading {
+    reader: Reader,
     values: Vec<pg_sys::Datum>,
     nulls: Vec<bool>,
 }
 
 impl Reading {
     /// Reads the columns of the next row; false at the end.
-    ///
-    /// # Safety
-    /// Of the running trigger.
-    unsafe fn next(&mut self, columns: &[i32]) -> bool {
-        // SAFETY: a read pointer and a slot of our own; a row is good until the next is read.
+    fn next(&mut self, columns: &[i32]) -> bool {
+        let Some(slot) = self.reader.next() else {
+            return false;
+        };
+        // SAFETY: a row is good until the next is read; the columns are the table's.
         unsafe {
-            pg_sys::tuplestore_select_read_pointer(self.table, self.pointer);
-            if !pg_sys::tuplestore_gettupleslot(self.table, true, false, self.slot) {
-                return false;
-            }
-            pg_sys::slot_getsomeattrs_int(self.slot, columns.iter().copied().max().unwrap_or(0));
+            pg_sys::slot_getsomeattrs_int(slot, columns.iter().copied().max().unwrap_or(0));
             for (i, column) in columns.iter().enumerate() {
                 let place = *column as usize - 1;
-                self.values[i] = *(*self.slot).tts_values.add(place);
-                self.nulls[i] = *(*self.slot).tts_isnull.add(place);
+                self.values[i] = *(*slot).tts_values.add(place);
+                self.nulls[i] = *(*slot).tts_isnull.add(place);
             }
         }
         true
     }
 
     fn row(&self) -> Row<'_> {
-        Row {
-            values: &self.values,
-            nulls: &self.nulls,
-        }
+        Row::new(&self.values, &self.nulls)
     }
 }
 
@@ -62,22 +96,14 @@ pub fn each(trigger: &Trigger, columns: &[&CStr], visit: &mut dyn FnMut(Option<R
     // the visitor is done with it.
     unsafe {
         let read = |table: *mut pg_sys::Tuplestorestate| {
-            (!table.is_null()).then(|| {
-                let pointer = pg_sys::tuplestore_alloc_read_pointer(table, pg_sys::EXEC_FLAG_REWIND as i32);
-                pg_sys::tuplestore_select_read_pointer(table, pointer);
-                pg_sys::tuplestore_rescan(table);
-                Reading {
-                    table,
-                    pointer,
-                    slot: pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsMinimalTuple),
-                    values: vec![pg_sys::Datum::null(); columns.len()],
-                    nulls: vec![true; columns.len()],
-                }
+            (!table.is_null()).then(|| Reading {
+                reader: Reader::new(table, (*relation).rd_att),
+                values: vec![pg_sys::Datum::null(); columns.len()],
+                nulls: vec![true; columns.len()],
             })
         };
         let (mut old, mut new) = (read(old), read(new));
         loop {
-            pgrx::check_for_interrupts!();
             let was = old.as_mut().is_some_and(|old| old.next(&columns));
             let is = new.as_mut().is_some_and(|new| new.next(&columns));
             if !was && !is {
@@ -86,9 +112,6 @@ pub fn each(trigger: &Trigger, columns: &[&CStr], visit: &mut dyn FnMut(Option<R
             let (was, is) = (old.as_ref().filter(|_| was), new.as_ref().filter(|_| is));
             memory.switch_to(|_| visit(was.map(Reading::row), is.map(Reading::row)));
             memory.reset();
-        }
-        for reading in [old, new].into_iter().flatten() {
-            pg_sys::ExecDropSingleTupleTableSlot(reading.slot);
         }
     }
 }

@@ -4,7 +4,8 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
-use super::call::Call;
+use super::call::{Call, utf8, varlena};
+use super::transition::Reader;
 use crate::error::Error;
 
 /// What fired the trigger.
@@ -89,11 +90,7 @@ impl Trigger {
                 pg_sys::slot_getsomeattrs_int(slot, tenant.max(user));
                 let value = |column: i32| *(*slot).tts_values.add(column as usize - 1);
                 let tenant = *value(tenant).cast_mut_ptr::<[u8; 16]>();
-                let text = pg_sys::pg_detoast_datum_packed(value(user).cast_mut_ptr());
-                let user = super::call::utf8(std::slice::from_raw_parts(
-                    pgrx::vardata_any(text).cast::<u8>(),
-                    pgrx::varsize_any_exhdr(text),
-                ));
+                let user = utf8(varlena(value(user)));
                 if last.as_ref().is_none_or(|last| last.0 != tenant || last.1 != user) {
                     visit(tenant, user);
                     last = Some((tenant, user.to_owned()));
@@ -113,15 +110,10 @@ impl Trigger {
                 if table.is_null() {
                     continue;
                 }
-                let pointer = pg_sys::tuplestore_alloc_read_pointer(table, pg_sys::EXEC_FLAG_REWIND as i32);
-                pg_sys::tuplestore_select_read_pointer(table, pointer);
-                pg_sys::tuplestore_rescan(table);
-                let slot = pg_sys::MakeSingleTupleTableSlot(row_type, &raw const pg_sys::TTSOpsMinimalTuple);
-                while pg_sys::tuplestore_gettupleslot(table, true, false, slot) {
-                    pgrx::check_for_interrupts!();
+                let mut rows = Reader::new(table, row_type);
+                while let Some(slot) = rows.next() {
                     see(slot);
                 }
-                pg_sys::ExecDropSingleTupleTableSlot(slot);
             }
         }
     }
@@ -230,7 +222,7 @@ impl Trigger {
             if text.is_null() {
                 return String::new();
             }
-            super::call::utf8(std::ffi::CStr::from_ptr(text).to_bytes()).to_owned()
+            utf8(std::ffi::CStr::from_ptr(text).to_bytes()).to_owned()
         }
     }
 

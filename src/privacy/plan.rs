@@ -294,6 +294,8 @@ fn of_all(tables: &[Table], change: impl Fn(&Table) -> String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn column(name: &str, kind: Kind, nullable: bool, treatment: &str) -> Column {
@@ -389,5 +391,99 @@ mod tests {
             ..deleted
         };
         assert!(anonymise(&[always]).contains("DELETE FROM memory.audit_log"));
+    }
+
+    fn treatment() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "keep",
+            "user",
+            "clear",
+            "clear:_tenant",
+            "secret",
+            "images",
+            "pseudonym:node",
+            "word",
+            "word:event_types",
+        ])
+    }
+
+    /// Some table, its columns named c0, c1 and so on.
+    fn table() -> impl Strategy<Value = Table> {
+        let kind = prop::sample::select(vec![
+            "text",
+            "uuid",
+            "jsonb",
+            "text[]",
+            "timestamp with time zone",
+            "bigint",
+        ]);
+        let erasure = prop::sample::select(vec![Erasure::Delete, Erasure::DeleteAlways, Erasure::Redact]);
+        let columns = prop::collection::vec((kind, any::<bool>(), treatment(), any::<bool>()), 1..8);
+        ("t[a-z_]{1,8}", erasure, any::<bool>(), columns).prop_map(|(name, erasure, has_readable, columns)| Table {
+            literal: format!("'{name}'"),
+            name,
+            erasure,
+            has_readable,
+            columns: columns
+                .into_iter()
+                .enumerate()
+                .map(|(i, (kind, nullable, treatment, has_default))| Column {
+                    default: has_default.then(|| "'simple'::text".to_owned()),
+                    ..column(&format!("c{i}"), Kind::of(kind), nullable, treatment)
+                })
+                .collect(),
+        })
+    }
+
+    fn count(text: &str, part: &str) -> usize {
+        text.matches(part).count()
+    }
+
+    proptest! {
+        #[test]
+        fn a_treatment_is_what_the_table_allows(text in prop_oneof!["(keep|user|clear|secret|images|word|pseudonym)(:[a-z_]{0,8})?", ".{0,12}"]) {
+            let is_plain = ["keep", "user", "clear", "secret", "images", "word"].contains(&text.as_str());
+            let has_kind = ["clear:", "pseudonym:", "word:"].iter().any(|kind| text.starts_with(kind));
+            prop_assert_eq!(Treatment::parse(&text).is_some(), is_plain || has_kind);
+        }
+
+        #[test]
+        fn each_table_is_changed_once_and_counted(tables in prop::collection::vec(table(), 1..6)) {
+            for (statement, deletes) in [(erase(&tables), true), (anonymise(&tables), false)] {
+                prop_assert_eq!(count(&statement, "RETURNING 1"), tables.len());
+                prop_assert_eq!(count(&statement, "(SELECT count(*) FROM c"), tables.len());
+                prop_assert_eq!(count(&statement, "("), count(&statement, ")"));
+                let of = |erasure| tables.iter().filter(|table| table.erasure == erasure).count();
+                let deleted = of(Erasure::DeleteAlways) + if deletes { of(Erasure::Delete) } else { 0 };
+                prop_assert_eq!(count(&statement, "DELETE FROM"), deleted);
+            }
+            let exported = export(&tables);
+            prop_assert_eq!(count(&exported, " FROM memory."), tables.len());
+            prop_assert_eq!(count(&exported, "t.tenant_id = $1 AND ("), tables.len());
+        }
+
+        #[test]
+        fn nothing_that_a_treatment_takes_is_left(table in table(), whose in prop::sample::select(vec![Whose::One, Whose::Each])) {
+            for column in &table.columns {
+                let old = format!("t.{}", column.name);
+                let new = column.anonymised(whose);
+                match &column.treatment {
+                    Treatment::Keep => prop_assert_eq!(new, None),
+                    Treatment::Clear | Treatment::Secret | Treatment::Images => prop_assert!(!new.unwrap().contains(&old)),
+                    Treatment::ClearBut(key) => prop_assert_eq!(new.unwrap(), format!("jsonb_build_object('{key}', {old} -> '{key}')")),
+                    Treatment::Pseudonym(_) => {
+                        // Only as what is hashed with the key.
+                        let new = new.unwrap();
+                        prop_assert_eq!(count(&new, &old), 1);
+                        prop_assert!(new.contains("sha256(k.key || "), "{}", new);
+                    }
+                    Treatment::User if whose == Whose::Each => prop_assert_eq!(count(&new.unwrap(), &old), 1),
+                    // A user id, or a word, that stays says so itself.
+                    Treatment::User | Treatment::Word(_) => prop_assert!(new.unwrap().contains("sha256(k.key || ")),
+                }
+                let is_left_out = table.exported().contains(&format!(" - '{}'", column.name));
+                prop_assert_eq!(is_left_out, column.treatment == Treatment::Secret);
+            }
+        }
     }
 }

@@ -73,6 +73,8 @@ fn check_class(name: Option<&str>) -> Result<&'static Class> {
 fn check_keep(keep: Option<Interval>) -> Result<Interval> {
     const MOST_MONTHS: i32 = 12 * 1000;
     const MOST_DAYS: i32 = 366 * 1000;
+    // Each part by itself: all three together before now are still a time of PostgreSQL's.
+    const MOST_MICROS: i64 = MOST_DAYS as i64 * 24 * 60 * 60 * 1_000_000;
     let keep = check::needed("keep", keep)?;
     let (months, days, micros) = (keep.months(), keep.days(), keep.micros());
     if months < 0 || days < 0 || micros < 0 || (months, days, micros) == (0, 0, 0) {
@@ -81,7 +83,7 @@ fn check_keep(keep: Option<Interval>) -> Result<Interval> {
             "Give a length of time, such as '90 days'.",
         ));
     }
-    if months > MOST_MONTHS || days > MOST_DAYS || micros > i64::MAX / 2 {
+    if months > MOST_MONTHS || days > MOST_DAYS || micros > MOST_MICROS {
         return Err(Error::bad_argument(
             "keep is longer than 1000 years",
             "What is never to go needs no policy: memory.drop_retention_policy().",
@@ -376,4 +378,41 @@ fn archive_old_audit_logs(days: Option<i32>) -> std::result::Result<i64, ErrorRe
         after: None,
     };
     Ok(total(&removal.run().0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DAY: i128 = 24 * 60 * 60 * 1_000_000;
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_a_time_before_now_that_postgresql_has(months: i32, days: i32, micros: i64, shift in 0u32..63) {
+            // Small ones are rare among all.
+            let parts = (months >> (shift / 2), days >> (shift / 2), micros >> shift);
+            let Ok(keep) = Interval::new(parts.0, parts.1, parts.2) else {
+                return Ok(());
+            };
+            let length = i128::from(parts.0) * 31 * DAY + i128::from(parts.1) * DAY + i128::from(parts.2);
+            // From the year 2000 back to 4713 BC.
+            if check_keep(Some(keep)).is_ok() {
+                prop_assert!((1..=6700 * 365 * DAY).contains(&length), "{parts:?}");
+            } else {
+                let is_negative = parts.0 < 0 || parts.1 < 0 || parts.2 < 0;
+                prop_assert!(is_negative || length == 0 || length > 1000 * 365 * DAY, "{parts:?}");
+            }
+        }
+
+        #[test]
+        fn a_name_is_a_class_or_an_error_that_names_them(name in prop_oneof!["[a-z_]{0,20}", ".{0,10}", prop::sample::select(
+            CLASSES.iter().map(|class| class.name.to_owned()).collect::<Vec<_>>())]) {
+            match check_class(Some(&name)) {
+                Ok(class) => prop_assert_eq!(class.name, name),
+                Err(error) => prop_assert!(error.hint.contains(class::AUDIT_LOG) && class::named(&name).is_none()),
+            }
+        }
+    }
 }

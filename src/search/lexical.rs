@@ -95,9 +95,9 @@ fn scan(table: &Table, filter: &Filter<'_>, index: &mut Index) {
         users: scope.users(),
         third: None,
     };
-    range::each(table.oid, table.indexes[0], &range, &mut |entry| {
-        if let Some(part) = entry.bytes(TERMS).and_then(Part::read) {
-            index.visit(entry.text(USER), entry.uuid(NODE), &part);
+    range::each(table.oid, table.indexes[0], &range, &mut |row, _| {
+        if let Some(part) = row.optional_bytes(TERMS).and_then(Part::read) {
+            index.visit(row.text(USER), row.uuid(NODE), &part);
         }
         true
     });

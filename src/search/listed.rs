@@ -37,13 +37,13 @@ impl Listed {
             ..Self::default()
         };
         let mut fits = true;
-        range::each(space.table, space.codes, range, &mut |entry| {
-            let node = entry.uuid(NODE);
+        range::each(space.table, space.codes, range, &mut |row, place| {
+            let node = row.uuid(NODE);
             if listed.nodes.last().is_none_or(|(last, _)| *last != node) {
                 listed.nodes.push((node, listed.places.len() as u32));
             }
-            listed.places.push(entry.place);
-            let code = entry.bytes(CODE).and_then(code::parts);
+            listed.places.push(place);
+            let code = row.optional_bytes(CODE).and_then(code::parts);
             match code.filter(|(_, numbers)| numbers.len() == listed.dimensions) {
                 Some((head, numbers)) => {
                     listed.heads.push(head);

@@ -74,8 +74,8 @@ pub fn neighbours(filter: &Filter<'_>, hits: &[Item], users: &Users, reach: u32)
             third: Some(&session),
         };
         nodes.clear();
-        range::each(table.oid, table.indexes[0], &range, &mut |entry| {
-            nodes.push(entry.uuid(NODE));
+        range::each(table.oid, table.indexes[0], &range, &mut |row, _| {
+            nodes.push(row.uuid(NODE));
             true
         });
         let stand: HashMap<u128, usize> = nodes.iter().enumerate().map(|(place, node)| (*node, place)).collect();

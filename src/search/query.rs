@@ -122,6 +122,26 @@ mod tests {
     }
 
     proptest! {
+        /// Words and phrases that are written down are read again, each as what it was written as.
+        #[test]
+        fn what_is_written_is_read(parts in prop::collection::vec((any::<bool>(), prop_oneof!["[a-z\u{e9}][a-z0-9-]{0,5}", "[a-z ]{1,8}"]), 0..20)) {
+            let mut expected = Query::default();
+            let mut text = String::new();
+            for (excluded, part) in &parts {
+                let is_phrase = part.contains(' ') || part == "or";
+                let minus = if *excluded { "-" } else { "" };
+                let quote = if is_phrase { "\"" } else { "" };
+                text.push_str(&format!("{minus}{quote}{part}{quote} "));
+                match (is_phrase, *excluded) {
+                    (true, false) => expected.phrases.push(part),
+                    (true, true) => expected.excluded_phrases.push(part),
+                    (false, false) => expected.words.push(part),
+                    (false, true) => expected.excluded_words.push(part),
+                }
+            }
+            prop_assert_eq!(Query::parse(&text), expected);
+        }
+
         #[test]
         fn every_text_is_a_query(text in "[a\"\\- \u{e9}or]{0,40}") {
             let query = Query::parse(&text);

@@ -68,18 +68,18 @@ impl Candidates {
             return found;
         }
         let mut found = Self::default();
-        range::each(space.table, index, range, &mut |entry| {
-            let code = if has_codes { entry.bytes(CODE) } else { None };
+        range::each(space.table, index, range, &mut |row, place| {
+            let code = if has_codes { row.optional_bytes(CODE) } else { None };
             let most = code.and_then(|code| query.most(code)).unwrap_or(f64::INFINITY);
-            let user = found.user(entry.text(USER));
-            let node = entry.uuid(NODE);
+            let user = found.user(row.text(USER));
+            let node = row.uuid(NODE);
             match found.nodes.last() {
                 Some(&(of, last, _)) if of == user && last == node => {
                     let best = found.most.last_mut().expect("one per node");
                     *best = best.max(most);
-                    found.places.push(entry.place);
+                    found.places.push(place);
                 }
-                _ => found.push(user, node, most, entry.place),
+                _ => found.push(user, node, most, place),
             }
             true
         });
@@ -304,7 +304,7 @@ const MOST_NEAR: usize = 3_000;
 /// Whether somebody's vectors of the range are in the HNSW index.
 fn is_large(space: &Space, range: &Range<'_>) -> bool {
     let mut found = false;
-    range::each(space.table, space.large, range, &mut |_| {
+    range::each(space.table, space.large, range, &mut |_, _| {
         found = true;
         false
     });

@@ -183,3 +183,25 @@ fn decrypt(field_id: Option<Uuid>, owner: Option<&str>) -> Result<String> {
     access::note("decrypt_field", &subject, Some(1));
     Ok(text.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::bound_to;
+
+    /// Who moves a ciphertext has the data key of both places only if it is the same user's; so the other parts count by themselves.
+    #[test]
+    fn a_ciphertext_is_bound_to_its_tenant_user_field_id_and_key() {
+        let (one, other) = ([1; 16], [2; 16]);
+        let all = HashSet::from([
+            bound_to(&one, "u", "f", &one, &one),
+            bound_to(&other, "u", "f", &one, &one),
+            bound_to(&one, "v", "f", &one, &one),
+            bound_to(&one, "u", "g", &one, &one),
+            bound_to(&one, "u", "f", &other, &one),
+            bound_to(&one, "u", "f", &one, &other),
+        ]);
+        assert_eq!(all.len(), 6);
+    }
+}

@@ -204,3 +204,47 @@ fn changed<'a>(trigger: &'a Trigger) -> Result<Option<Jsonb<'a>>> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::Place;
+
+    #[test]
+    fn a_payload_is_bound_to_its_tenant_user_kind_ids_and_key() {
+        let place = Place {
+            tenant: [1; 16],
+            user: "u",
+            kind: "event",
+            ids: ["s", "e"],
+        };
+        let all = HashSet::from([
+            place.bound_to(&[1; 16]),
+            place.bound_to(&[2; 16]),
+            Place {
+                tenant: [2; 16],
+                ..place
+            }
+            .bound_to(&[1; 16]),
+            Place { user: "v", ..place }.bound_to(&[1; 16]),
+            Place { kind: "node", ..place }.bound_to(&[1; 16]),
+            Place {
+                ids: ["t", "e"],
+                ..place
+            }
+            .bound_to(&[1; 16]),
+            Place {
+                ids: ["s", "f"],
+                ..place
+            }
+            .bound_to(&[1; 16]),
+            Place {
+                ids: ["se", ""],
+                ..place
+            }
+            .bound_to(&[1; 16]),
+        ]);
+        assert_eq!(all.len(), 8);
+    }
+}

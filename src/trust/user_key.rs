@@ -232,10 +232,7 @@ fn make_user_key(tenant_id: Option<Uuid>, user_id: Option<&str>) -> std::result:
     let tenant = *tenant_id.as_bytes();
     let user = check::needed("user_id", user_id)?;
     context::check_user_id(user)?;
-    let covered = match context::current() {
-        Some(context) => context.tenant == tenant && context.user.as_deref().is_none_or(|own| own == user),
-        None => role::outer_is_superuser(),
-    };
+    let covered = context::covers(&tenant, user) || context::current().is_none() && role::outer_is_superuser();
     if !covered {
         return Err(Error::not_allowed(
             format!("the security context does not cover user_id {}", shown(user)),
@@ -271,4 +268,23 @@ fn check_user_key(
     let wrapped = check::needed("wrapped_key", wrapped_key)?;
     open(tenant, user, key, wrapped)?;
     Ok(wrapped.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::bound_to;
+
+    #[test]
+    fn a_data_key_is_bound_to_its_tenant_user_and_id() {
+        let (one, other) = ([1; 16], [2; 16]);
+        let all = HashSet::from([
+            bound_to(&one, "u", &one),
+            bound_to(&other, "u", &one),
+            bound_to(&one, "v", &one),
+            bound_to(&one, "u", &other),
+        ]);
+        assert_eq!(all.len(), 4);
+    }
 }

@@ -303,20 +303,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn entry(changes: Option<&str>) -> Entry<'_> {
-        Entry {
-            id: 130,
-            changed_at: 1,
-            transaction_id: 2,
-            tenant: 3,
-            operation: "INSERT",
-            table: "events",
-            row_count: 1,
-            actor_role: "a",
-            login_role: "b",
-            actor_tenant: None,
-            actor_service: None,
-            personal: [Some("u"), None, None, None, changes, None, None],
-        }
+        super::super::tests::entry(130, [Some("u"), None, None, None, changes, None, None])
     }
 
     fn keys() -> Keys {
@@ -346,6 +333,27 @@ mod tests {
         fn any_bytes_are_refused_or_one_blocks_only(bytes in prop::collection::vec(0u8..8, 0..200)) {
             if let Ok(block) = Block::decode(&bytes) {
                 prop_assert_eq!(block.encode(), bytes);
+            }
+        }
+
+        /// Whatever redaction, further redaction and retention do to a sealed row, with the key: its leaf stays, its salt goes at the first.
+        #[test]
+        fn what_the_key_does_to_a_row_keeps_its_leaf(texts in prop::collection::vec(prop::option::of("[a-c]{0,3}"), 1..5), removed: bool, salt: [u8; 16]) {
+            let keys = keys();
+            let mut slot = Slot::Salt(salt);
+            let (leaf, _) = slot.leaf(&entry(texts[0].as_deref()), &keys).unwrap();
+            for pair in texts.windows(2) {
+                let (before, after) = (entry(pair[0].as_deref()), entry(pair[1].as_deref()));
+                slot.redact(&before, &after.personal, &keys);
+                prop_assert_eq!(slot.leaf(&after, &keys), Ok((leaf, Verdict::Signed)));
+                let other = entry(Some("other"));
+                prop_assert!(slot.leaf(&other, &keys).is_err(), "what stands there now is signed");
+                prop_assert!(!slot.clone_bytes().windows(16).any(|bytes| bytes == salt));
+            }
+            if removed {
+                slot.remove(&entry(texts.last().unwrap().as_deref()), &keys);
+                prop_assert_eq!(slot.leaf_of_removed(130, &keys), Some(Ok((leaf, Verdict::Signed))));
+                prop_assert!(slot.leaf(&entry(None), &keys).is_err(), "a removed row is not there");
             }
         }
 

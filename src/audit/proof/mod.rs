@@ -261,9 +261,9 @@ mod tests {
         }
     }
 
-    fn entry(personal: Personal<'static>) -> Entry<'static> {
+    pub(super) fn entry(id: i64, personal: Personal<'_>) -> Entry<'_> {
         Entry {
-            id: 7,
+            id,
             changed_at: 1,
             transaction_id: 2,
             tenant: 3,
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn every_part_of_a_row_is_in_its_leaf() {
-        let whole = entry([Some("u"), None, None, Some("{}"), Some("{}"), None, None]);
+        let whole = entry(7, [Some("u"), None, None, Some("{}"), Some("{}"), None, None]);
         let leaf = |entry: &Entry<'_>| entry.leaf(&personal_digest(&[1; 16], &entry.personal));
         let first = leaf(&whole);
         let mut changed = Vec::new();

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use nix::sys::signal::Signal;
 pub use postgres;
-use postgres::{Client, Config, NoTls};
+use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 /// The superuser that every cluster is made with.
 pub const SUPERUSER: &str = "postgres";
@@ -52,6 +52,22 @@ pub fn skip(reason: &str) {
             .unwrap();
         writeln!(file, "{test}: {reason}").unwrap();
     }
+}
+
+/// The rows of an answer as psql -A shows them.
+pub fn lines(client: &mut Client, sql: &str) -> Vec<String> {
+    let rows = client
+        .simple_query(sql)
+        .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    rows.iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                let values: Vec<&str> = (0..row.len()).map(|i| row.get(i).unwrap_or("NULL")).collect();
+                Some(values.join("|"))
+            }
+            _ => None,
+        })
+        .collect()
 }
 
 /// How a server is asked to stop.

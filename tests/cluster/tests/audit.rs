@@ -2,26 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use cluster::postgres::{Client, SimpleQueryMessage};
-use cluster::{Cluster, SUPERUSER};
+use cluster::postgres::Client;
+use cluster::{Cluster, SUPERUSER, lines};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const NEXT_KEY: &str = "f00102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-
-fn lines(client: &mut Client, sql: &str) -> Vec<String> {
-    let rows = client
-        .simple_query(sql)
-        .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    rows.iter()
-        .filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => {
-                let values: Vec<&str> = (0..row.len()).map(|i| row.get(i).unwrap_or("NULL")).collect();
-                Some(values.join("|"))
-            }
-            _ => None,
-        })
-        .collect()
-}
 
 /// A connection that has the master keys, newest first; none where there are none.
 fn with_keys(cluster: &Cluster, keys: &[&str]) -> Client {

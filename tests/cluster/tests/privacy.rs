@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use cluster::marker::Markers;
-use cluster::postgres::{Client, SimpleQueryMessage};
-use cluster::{Cluster, SUPERUSER};
+use cluster::postgres::Client;
+use cluster::{Cluster, SUPERUSER, lines};
 
 const USER: &str = "the-one-who-leaves";
 
@@ -95,21 +95,6 @@ const OTHERS: &str = "
 SELECT format('SELECT %L, count(*), md5(string_agg(t::text, chr(10) ORDER BY t::text)) FROM memory.%I t WHERE user_id = ANY (''{bob,cat,somebody-else}'')', relname, relname)
 FROM pg_class c JOIN pg_attribute a ON attrelid = c.oid AND attname = 'user_id'
 WHERE relnamespace = 'memory'::regnamespace AND relkind = 'r' AND relname <> 'security_violations' ORDER BY 1";
-
-fn lines(client: &mut Client, sql: &str) -> Vec<String> {
-    let rows = client
-        .simple_query(sql)
-        .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    rows.iter()
-        .filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => {
-                let values: Vec<&str> = (0..row.len()).map(|i| row.get(i).unwrap_or("NULL")).collect();
-                Some(values.join("|"))
-            }
-            _ => None,
-        })
-        .collect()
-}
 
 /// A database in which the user has left a marker everywhere, and two others have data too.
 fn filled(cluster: &Cluster, database: &str) -> (Client, Markers) {

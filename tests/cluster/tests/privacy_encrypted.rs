@@ -4,8 +4,8 @@
 use std::process::Command;
 
 use cluster::marker::Markers;
-use cluster::postgres::{Client, SimpleQueryMessage};
-use cluster::{Cluster, SUPERUSER};
+use cluster::postgres::Client;
+use cluster::{Cluster, SUPERUSER, lines};
 
 const USER: &str = "the-one-who-hides";
 
@@ -54,18 +54,6 @@ SELECT memory.store_node('{"more": "@", "entity_id": "1", "entity_system": "own"
 const READ_BY_TOKEN: &str = "
 SELECT payload::text FROM memory.get_events('own') UNION ALL SELECT content::text FROM memory.list_nodes()
 UNION ALL SELECT content::text FROM memory.search('told') UNION ALL SELECT h.content::text FROM memory.nodes AS n, memory.node_history(n.node_id) AS h";
-
-fn lines(client: &mut Client, sql: &str) -> Vec<String> {
-    let rows = client
-        .simple_query(sql)
-        .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    rows.iter()
-        .filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("NULL").to_owned()),
-            _ => None,
-        })
-        .collect()
-}
 
 /// The statements with markers of their own, as (hidden, plain, statements).
 fn told(story: &str) -> (Vec<String>, Vec<String>, String) {

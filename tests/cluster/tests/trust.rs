@@ -213,6 +213,12 @@ fn the_master_key_is_rotated_while_it_is_in_use() {
     let path = format!("{}/ring", cluster.socket_folder());
     write_file(&cluster, &path, "600", OLD);
     configure(&cluster, "master_key_file", &path);
+    // Secrets that sign tokens are wrapped, too: one of somebody else's, and one of the extension's own.
+    let mut issuer = cluster.connect("d", SUPERUSER);
+    let row = issuer.query_one("SELECT memory.register_auth_key('theirs', 'HS256', encode(sha256('x'), 'base64'), '*')::text, memory.issue_service_token('s', 'acme', '{read}', '1 day')", &[]);
+    let token: String = row.unwrap().get(1);
+    let authenticate = format!("BEGIN; SELECT memory.authenticate('{token}'); ROLLBACK");
+    issuer.batch_execute(&authenticate).unwrap();
     let stop = AtomicBool::new(false);
     let ids: Vec<(String, String)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..3)
@@ -256,8 +262,24 @@ fn the_master_key_is_rotated_while_it_is_in_use() {
     for (id, user) in &ids {
         assert_eq!(decrypted(&mut client, id), *user);
     }
+    client.batch_execute(&authenticate).unwrap();
+    let wrapped_by: i64 = client
+        .query_one(
+            "SELECT count(DISTINCT substr(wrapped_secret, 2, 8)) FROM memory.auth_keys",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    assert_eq!(wrapped_by, 1);
     // Nothing is left that the old key opens.
     write_file(&cluster, &path, "600", OLD);
+    assert_eq!(
+        state(
+            &mut client,
+            &format!("DO $$ BEGIN PERFORM memory.authenticate('{token}'); END $$")
+        ),
+        "55000"
+    );
     for (id, _) in &ids {
         assert_eq!(decrypted(&mut client, id), "55000");
     }

@@ -16,6 +16,7 @@ SELECT memory.clear_security_context();
 -- off
 SHOW memory.log_reads;
 SELECT count(*) FROM memory.get_events('s', tenant => 'access-a', user_id => 'ann');
+SELECT count(*) FROM memory.traverse(ARRAY[:'node'::uuid], tenant => 'access-a', user_id => 'ann');
 :reads
 SET memory.log_reads = full;
 SET ROLE access_service;
@@ -55,9 +56,10 @@ SELECT memory.set_security_context('access-a', service_name => 'desk', is_local 
 SELECT count(*) FROM memory.list_nodes();
 SELECT count(*) FROM memory.replay_session('s', user_id => 'ann');
 SELECT count(*) > 3 AS some FROM memory.export_user_data('ann');
+SELECT memory.decrypt_field(memory.encrypt_field('ann', 'f', 'x'));
 RESET ROLE;
 SELECT memory.flush_data_access_log() >= 0 AS flushed;
-SELECT function_name, user_id, actor_user_id, actor_service_name FROM memory.data_access_log WHERE actor_service_name = 'desk' ORDER BY occurred_at;
+SELECT function_name, user_id, row_count, actor_user_id, actor_service_name FROM memory.data_access_log WHERE actor_service_name = 'desk' ORDER BY occurred_at;
 -- one in a hundred
 SET memory.log_reads = sampled;
 SELECT count(*) AS before FROM memory.data_access_log \gset

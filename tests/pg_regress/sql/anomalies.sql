@@ -81,6 +81,22 @@ SET ROLE anomaly_other;
 SELECT count(*) FROM hours AS h, memory.security_anomalies(h.at, '1 hour') AS a WHERE h.h >= 300;
 SELECT count(*) FROM memory.security_metrics;
 RESET ROLE;
+-- the least that counts, of each kind, where there is no past: one less is none
+SELECT memory.tenant_id('anomaly-b') AS b \gset
+INSERT INTO memory.security_violations (occurred_at, kind, detail, tenant_id, user_id, named_user_id, actor_role, login_role, pid)
+SELECT '2026-03-02 10:00+00'::timestamptz + i * interval '1 second', 'other_user', 'user_id is not the context''s', :'b'::uuid, user_id, CASE WHEN varied THEN 'x' || i ELSE 'x' END, 'app', 'shop', 1
+FROM (VALUES ('r7', 7, false), ('r8', 8, false), ('p7', 7, true), ('p8', 8, true)) AS v (user_id, times, varied), generate_series(1, times) AS i;
+INSERT INTO memory.audit_log (row_key, changes, changed_at, transaction_id, tenant_id, user_id, operation, table_name, row_count, actor_role, login_role, actor_tenant_id, actor_service_name, actor_user_id)
+SELECT '{}', '{}', '2026-03-02 10:00+00'::timestamptz + i * interval '1 second', '1', :'b', 'w' || i, 'INSERT', 'events', 1, 'svc', 'svc', :'b', service, actor
+FROM (VALUES ('s16', 16, NULL), ('s17', 17, NULL), ('for one', 20, 'one')) AS v (service, times, actor), generate_series(1, times) AS i;
+INSERT INTO memory.data_access_log (id, occurred_at, function_name, tenant_id, user_id, actor_role, login_role, actor_service_name, actor_user_id)
+SELECT gen_random_uuid(), '2026-03-02 10:00+00'::timestamptz + i * interval '1 second', 'get_events', :'b'::uuid, 'w' || i, 'svc', 'svc', service, actor
+FROM (VALUES ('s16', 16, NULL), ('s17', 17, NULL), ('for one', 20, 'one')) AS v (service, times, actor), generate_series(1, times) AS i
+UNION ALL SELECT gen_random_uuid(), '2026-03-02 10:30+00', 'export_user_data', :'b', 'w1', 'svc', 'svc', 'desk', NULL
+UNION ALL SELECT gen_random_uuid(), '2026-03-02 12:00+00'::timestamptz - i * interval '1 day', 'export_user_data', :'b', 'w1', 'svc', 'svc', 'desk', NULL FROM generate_series(1, 9) AS i;
+SELECT kind, subject, round(score::numeric, 1) AS score FROM memory.security_anomalies('2026-03-02 11:00', '1 hour');
+INSERT INTO memory.data_access_log (id, occurred_at, function_name, tenant_id, user_id, actor_role, login_role) VALUES (gen_random_uuid(), '2026-02-20 12:10+00', 'export_user_data', :'b', 'w1', 'svc', 'svc');
+SELECT kind, subject FROM memory.security_anomalies('2026-03-02 11:00', '1 hour') WHERE kind = 'export_hour';
 CREATE ROLE anomaly_service LOGIN;
 SELECT FROM memory.grant_access('anomaly_service', 'service', '{anomaly-a}');
 SET SESSION AUTHORIZATION anomaly_service;

@@ -112,6 +112,10 @@ UPDATE memory.audit_seals SET sealed_at = sealed_at - interval '1 hour' WHERE se
 :bad
 ROLLBACK;
 BEGIN; SET LOCAL row_security = off;
+UPDATE memory.audit_seals SET tag = tag || '\x00', hash = hash || '\x00' WHERE seal_id = 2;
+:bad
+ROLLBACK;
+BEGIN; SET LOCAL row_security = off;
 UPDATE memory.audit_leaves SET leaves = leaves || '\x00' WHERE seal_id = 2;
 :bad
 UPDATE memory.audit_leaves SET leaves = overlay(leaves PLACING '\x00' FROM 5) WHERE seal_id = 1 AND block = 0;

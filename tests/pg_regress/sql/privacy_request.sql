@@ -73,7 +73,11 @@ FROM memory.perform_privacy_request(:'erase');
 SELECT count(*) AS requests, count(DISTINCT user_id) AS users, bool_and(user_id ~ '^anon-') AS pseudonym
 FROM memory.list_privacy_requests() WHERE user_id NOT IN ('bob', 'cat');
 SELECT count(*) FROM memory.export_user_data('ann');
+-- what is erased is gone; what is anonymised is there, and nobody's
+SELECT user_id, count(*) FROM memory.events GROUP BY user_id ORDER BY user_id;
 SELECT kind, state, receipt #> '{counts,events}' AS events FROM memory.perform_privacy_request(:'anonymize');
+SELECT user_id ~ '^anon-' AS pseudonym, count(*) FROM memory.events GROUP BY 1 ORDER BY 1;
+SELECT kind, state, finished_by FROM memory.list_privacy_requests('done') ORDER BY kind;
 SELECT memory.refuse_privacy_request(:'refused', 'not the user who asked');
 SELECT kind, state, reason, finished_by FROM memory.list_privacy_requests('refused');
 SELECT memory.refuse_privacy_request(:'refused', 'again');

@@ -23,6 +23,7 @@ SELECT memory.set_retention_policy('nodes', '0');
 SELECT memory.set_retention_policy('nodes', '-1 day');
 SELECT memory.set_retention_policy('nodes', '1 month -29 days');
 SELECT memory.set_retention_policy('nodes', '1001 years');
+SELECT memory.set_retention_policy('nodes', '9000000 hours');
 SELECT memory.set_retention_policy('nodes', '1 year', 'ret-none');
 SELECT memory.set_retention_policy('nodes', '1 year', action => 'hide');
 SELECT memory.set_retention_policy('nodes', '1 year', action => NULL);
