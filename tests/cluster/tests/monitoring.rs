@@ -46,8 +46,10 @@ fn get(port: u16, path: &str) -> Option<String> {
     answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
 }
 
+type Labels = BTreeMap<String, String>;
+
 /// What Prometheus finds: each series' labels and value.
-fn ask(port: u16, query: &str) -> Result<Vec<(BTreeMap<String, String>, f64)>, String> {
+fn ask(port: u16, query: &str) -> Result<Vec<(Labels, f64)>, String> {
     let mut path = "/api/v1/query?query=".to_owned();
     for byte in query.bytes() {
         path += &format!("%{byte:02X}");
@@ -204,7 +206,7 @@ fn a_real_prometheus_gets_every_metric_and_answers_every_query_of_the_dashboard_
     let mut measured = BTreeSet::new();
     for row in &rows {
         let (name, labels): (String, String) = (row.get(0), row.get(1));
-        let labels: BTreeMap<String, String> = serde_json::from_str(&labels).unwrap();
+        let labels: Labels = serde_json::from_str(&labels).unwrap();
         let matchers: Vec<String> = labels
             .iter()
             .map(|(label, value)| format!("{}=\"{value}\"", if label == "job" { "job_name" } else { label }))
