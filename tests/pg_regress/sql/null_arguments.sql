@@ -18,7 +18,7 @@ INSERT INTO nulls_test.fitting VALUES
     ('to_node_id', '00000000-0000-7000-8000-0000000000f2'), ('relationship_id', '00000000-0000-7000-8000-0000000000f3'),
     ('algorithm', 'HS256'), ('key', encode(repeat('k', 32)::bytea, 'base64')), ('kind', 'export'), ('data_class', 'navigation'),
     ('profile', 'service'), ('query', 'x'), ('audience', '*'), ('grantee', 'nulls_all'),
-    ('text', 'x'), ('jsonb', '{}'), ('uuid', '00000000-0000-7000-8000-0000000000ff'), ('integer', '1'), ('interval', '1 day'), ('uuid[]', '{}'),
+    ('text', 'x'), ('jsonb', '{}'), ('uuid', '00000000-0000-7000-8000-0000000000ff'), ('integer', '1'), ('double precision', '1'), ('interval', '1 day'), ('uuid[]', '{}'),
     ('text[]', '{read}'), ('timestamp with time zone', 'now'), ('vector', '[1,2,3]'), ('vector[]', '{}'), ('regconfig', 'english');
 
 CREATE VIEW nulls_test.arguments AS
