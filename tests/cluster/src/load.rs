@@ -1,5 +1,6 @@
 //! Writers that remember what was acknowledged to them, for tests in which servers fail: whatever happens to the server, [`Load::verify`] finds
-//! every acknowledged write once, nothing that was never asked for, an audit row for each event, and an audit log that proves itself.
+//! every acknowledged write once, nothing that was never asked for, an audit row for each event, an audit log that proves itself, and `memory.verify()`
+//! with nothing to say.
 //!
 //! A writer logs events one by one and stores one entity of its own over and over; what was not acknowledged it sends again or gives up, as
 //! applications do. It connects again after each error.
@@ -156,6 +157,9 @@ impl Load {
         let lost = self.verify_but(client, &acknowledged);
         assert!(lost.is_empty(), "{} acknowledged events are lost: {lost:?}", lost.len());
         self.verify_entities(client);
+        let broken = "SELECT coalesce(string_agg(v::text, '; '), '') FROM memory.verify() v WHERE NOT ok";
+        let broken: String = client.query_one(broken, &[]).unwrap().get(0);
+        assert!(broken.is_empty(), "verify(): {broken}");
     }
 
     /// The same for a server that may lack the newest writes, as one restored to a moment: what it has is what was asked for. Gives the
