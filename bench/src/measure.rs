@@ -59,8 +59,19 @@ impl Row {
         self.rival / self.ours
     }
 
+    /// Whether the rival is no side but a time, which a slow machine has no part in.
+    fn is_absolute(&self) -> bool {
+        let rival = self.name.rsplit(" / ").next().unwrap_or_default();
+        rival.ends_with(self.unit) && rival.starts_with(|c: char| c.is_ascii_digit())
+    }
+
+    /// The least ratio that a guard lets pass, if it looks at this.
+    fn floor(&self) -> Option<f64> {
+        self.goal.filter(|_| !self.is_absolute()).map(|goal| FALL * goal)
+    }
+
     fn has_fallen(&self) -> bool {
-        self.goal.is_some_and(|goal| self.ratio() < FALL * goal)
+        self.floor().is_some_and(|floor| self.ratio() < floor)
     }
 
     fn met(&self) -> Option<bool> {
@@ -124,11 +135,11 @@ impl Report {
         self.rows.extend(rows);
     }
 
-    /// The jobs whose ratio is far below their goal, and how many have a goal.
+    /// The jobs whose ratio is far below their goal, and how many were looked at.
     pub fn fallen(&self) -> (Vec<&str>, usize) {
         let fallen = self.rows.iter().filter(|row| row.has_fallen());
-        let goals = self.rows.iter().filter(|row| row.goal.is_some());
-        (fallen.map(|row| row.name.as_str()).collect(), goals.count())
+        let looked_at = self.rows.iter().filter(|row| row.floor().is_some());
+        (fallen.map(|row| row.name.as_str()).collect(), looked_at.count())
     }
 
     pub fn json(&self) -> Value {
@@ -215,5 +226,7 @@ mod tests {
         assert_eq!(report.fallen(), (vec![], 1));
         report.rows[0].goal = Some(9.1);
         assert_eq!(report.fallen(), (vec!["test"], 1));
+        report.rows[0].name = "test / 6 ms".to_owned();
+        assert_eq!(report.fallen(), (vec![], 0));
     }
 }

@@ -1,5 +1,6 @@
 //! Storing nodes, half of them stored before (microseconds per node): by a thousand against one set-based ON CONFLICT into a table
-//! indexed for search as people do it, and one at a time against a bare ON CONFLICT into our own table.
+//! indexed for search as people do it, with our policies and audit on both sides and without audit on either, and one at a time against a
+//! bare ON CONFLICT into our own table.
 
 use cluster::Cluster;
 
@@ -8,9 +9,13 @@ use crate::measure::{Job, left_out, sized};
 use crate::rival;
 
 const CONTEXT: &str = "SELECT memory.set_security_context('acme', service_name => 'bench', is_local => false)";
-const RESET: &str = "TRUNCATE memory.nodes, memory.audit_log, rival, audited CASCADE";
+const RESET: &str = "TRUNCATE memory.nodes, memory.audit_log, rival, audited CASCADE;
+    ALTER TABLE memory.nodes ENABLE TRIGGER audit_insert, ENABLE TRIGGER audit_update";
 
-/// A hundred users' nodes; the tables of the rival, the second with our audit.
+/// The audit's price is a line of its own.
+const WITHOUT_AUDIT: &str = "; ALTER TABLE memory.nodes DISABLE TRIGGER audit_insert, DISABLE TRIGGER audit_update";
+
+/// A hundred users' nodes; the tables of the rival, the second with our policies and audit.
 const SET_UP: &str = r#"
     CREATE EXTENSION IF NOT EXISTS pg_trgm;
     CREATE FUNCTION words(seed int) RETURNS text LANGUAGE sql IMMUTABLE AS $$
@@ -40,7 +45,11 @@ const SET_UP: &str = r#"
             WHERE tgrelid = 'memory.nodes'::regclass AND tgfoid = 'memory.audit_change'::regproc LOOP
             EXECUTE definition;
         END LOOP;
+        SELECT format('CREATE POLICY context ON audited USING (%1$s) WITH CHECK (%1$s)', pg_get_expr(polqual, polrelid)) INTO definition
+            FROM pg_policy WHERE polrelid = 'memory.nodes'::regclass;
+        EXECUTE definition;
     END $$;
+    ALTER TABLE audited ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
     CREATE ROLE bench_store LOGIN;
     SELECT memory.grant_access('bench_store', 'service');
     GRANT SELECT, INSERT, UPDATE ON source, batches, rival, audited, memory.nodes TO bench_store;
@@ -66,7 +75,9 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
     let singles: i32 = sized(5_000, 1_000);
     let ground = Ground::new(cluster, "store", &SET_UP.replace("NODES", &rows.to_string()));
     let client = ground.client("bench_store", CONTEXT);
-    let batches = |sql: &str| ground.batches(&client, RESET, sql, rows / 1000, rows);
+    let batches_after =
+        |audit: &str, sql: &str| ground.batches(&client, format!("{RESET}{audit}"), sql, rows / 1000, rows);
+    let batches = |sql: &str| batches_after("", sql);
     let one = |sql: &str| ground.batches(&client, RESET, sql, singles, singles);
     let ours = "SELECT count(*) FROM batches, memory.store_nodes(document) WHERE batch = $1";
     let set_based = |table: &str| {
@@ -91,15 +102,21 @@ pub fn jobs(cluster: &Cluster) -> Vec<Job<'_>> {
     };
     let mut jobs = vec![
         job(
-            "store_nodes by 1000 / set-based, no audit",
+            "store_nodes by 1000 / set-based, our policies and audit on both sides",
             batches(ours),
-            batches(&set_based("rival")),
+            batches(&set_based("audited")),
             Some(2.0),
         ),
         job(
-            "store_nodes by 1000 / set-based, our audit",
+            "store_nodes by 1000 / set-based, audit on neither side",
+            batches_after(WITHOUT_AUDIT, ours),
+            batches(&set_based("rival")),
+            None,
+        ),
+        job(
+            "store_nodes by 1000 with audit / without: its price",
             batches(ours),
-            batches(&set_based("audited")),
+            batches_after(WITHOUT_AUDIT, ours),
             None,
         ),
         job(

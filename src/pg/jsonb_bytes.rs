@@ -110,25 +110,25 @@ mod tests {
         let mut out = Vec::new();
         let kind = object::<TooLong>(&mut out, ["a", "bc"].into_iter(), |i, out| {
             Ok(if i == 0 {
-                out.extend_from_slice(b"x");
+                out.extend_from_slice(b"xy");
                 TEXT
             } else {
                 object::<TooLong>(out, [].into_iter(), |_, _| Ok(NULL))?
             })
         });
         assert_eq!(kind, Ok(CONTAINER));
-        // {"a": "x", "bc": {}}: the header, four entries of which the first says where it ends, "abcx", the empty object.
-        let empty = OBJECT;
+        // {"a": "xy", "bc": {}}: the header, four entries of which the first says where it ends, "abcxy" and what aligns the empty object, that.
         assert_eq!(
             words(&out),
             [
                 OBJECT | 2,
                 HAS_OFFSET | 1,
                 2,
-                1,
-                CONTAINER.0 | 4,
+                2,
+                CONTAINER.0 | 7,
                 u32::from_ne_bytes(*b"abcx"),
-                empty
+                u32::from_ne_bytes(*b"y\0\0\0"),
+                OBJECT
             ]
         );
     }
@@ -161,14 +161,21 @@ mod tests {
 
     #[test]
     fn a_scalar_goes_in_without_its_array() {
-        let jsonb: Vec<u8> = [0x5000_0001u32, HAS_OFFSET | 2]
-            .into_iter()
-            .flat_map(u32::to_ne_bytes)
-            .chain(*b"hi")
-            .collect();
-        let mut out = vec![0];
-        assert_eq!(value(&mut out, &jsonb), TEXT);
-        assert_eq!(out, [0, b'h', b'i']);
+        for (kind, data, expected) in [
+            (TEXT, &b"hi"[..], &b"\0hi"[..]),
+            (NULL, b"", b"\0"),
+            (TRUE, b"", b"\0"),
+            (NUMERIC, b"12345678", b"\0\0\0\x0012345678"),
+        ] {
+            let mut jsonb: Vec<u8> = [0x5000_0001u32, HAS_OFFSET | kind.0 | data.len() as u32]
+                .into_iter()
+                .flat_map(u32::to_ne_bytes)
+                .collect();
+            jsonb.extend_from_slice(data);
+            let mut out = vec![0];
+            assert_eq!(value(&mut out, &jsonb), kind);
+            assert_eq!(out, expected);
+        }
     }
 
     #[test]

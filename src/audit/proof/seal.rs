@@ -127,6 +127,28 @@ mod tests {
         }
     }
 
+    /// As for leaves: computed apart from this code, with hashlib and hmac.
+    #[test]
+    fn a_seal_is_hashed_and_signed_as_it_was_first() {
+        let keys = Keys(vec![Key::new(vec![1; 32])]);
+        let seal = Seal {
+            id: 1,
+            last_id: 2,
+            rows: 3,
+            root: [4; 32],
+            previous: [5; 32],
+            sealed_at: 6,
+            key: keys.0[0].name,
+        };
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex(&seal.key), "3bb1fd09");
+        assert_eq!(
+            hex(&seal.hash()),
+            "461c27e4aac753ce3fb6a8c087c482b712ac4531eeb59091254f97e04e7aa4ce"
+        );
+        assert_eq!(hex(&seal.sign(&keys).tag), "4685bd751f67d0a9dcd04d9aad2f1e78");
+    }
+
     #[test]
     fn every_part_of_a_seal_is_signed() {
         let keys = Keys(vec![Key::new(vec![1; 32])]);

@@ -14,7 +14,7 @@ pub const MOST_BYTES: f64 = 64.0;
 /// Pages come to a process and stay with it by more than is asked for: so much is no leak, whatever the calls.
 const SLACK: i64 = 1 << 20;
 /// The same of what PostgreSQL's caches may take in meanwhile.
-const CACHED: i64 = 8192;
+const CACHED: i64 = 16 * 1024;
 
 const LOGIN: &str = "caller";
 

@@ -332,6 +332,23 @@ BEGIN;
 SET LOCAL request.jwt.claims = '{"sub": "alice", "tenant": "token-a", "exp": 4000000000}';
 SELECT memory.authenticate_request();
 ROLLBACK;
+-- nor over a context that is there, nor a superuser
+\c - postgres
+ALTER ROLE token_app RESET memory.trust_request_claims_from;
+ALTER ROLE token_service SET memory.trust_request_claims_from = 'token_service';
+\c - token_service
+BEGIN;
+SELECT memory.set_security_context('token-a', 'bob');
+SET LOCAL request.jwt.claims = '{"sub": "alice", "tenant": "token-a", "exp": 4000000000}';
+SELECT memory.authenticate_request();
+ROLLBACK;
+\c - postgres
+ALTER ROLE token_service RESET memory.trust_request_claims_from;
+SET memory.trust_request_claims_from = 'postgres';
+BEGIN;
+SET LOCAL request.jwt.claims = '{"sub": "alice", "tenant": "token-a", "exp": 4000000000}';
+SELECT memory.authenticate_request();
+ROLLBACK;
 
 \c - postgres
 SET client_min_messages = warning;
