@@ -84,7 +84,10 @@ fn main() -> std::io::Result<()> {
     let growth = wants(GROWTH).then(|| Growth::measure(&cluster));
     let clients = wants(CLIENTS).then(|| Clients::measure(&cluster));
     let machine = machine::describe(&cluster);
-    println!("{}\n\n{report}", machine::line(&machine));
+    println!("{}", machine::line(&machine));
+    if !report.is_empty() {
+        println!("\n{report}");
+    }
     let mut json = report.json();
     json["machine"] = machine;
     json["settings"] = json!(SETTINGS);

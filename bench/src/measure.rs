@@ -135,6 +135,10 @@ impl Report {
         self.rows.extend(rows);
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// The jobs whose ratio is far below their goal, and how many were looked at.
     pub fn fallen(&self) -> (Vec<&str>, usize) {
         let fallen = self.rows.iter().filter(|row| row.has_fallen());

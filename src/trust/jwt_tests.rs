@@ -294,6 +294,14 @@ fn keys_that_are_none_are_told_so() {
             .unwrap_err()
             .contains("private")
     );
+    // The neutral element: under it some signature of anything verifies.
+    let weak = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC KEY-----";
+    assert!(
+        Algorithm::EdDsa
+            .read_public_key(weak)
+            .unwrap_err()
+            .contains("small order")
+    );
     assert!(read_secret("c2hvcnQ=").is_err());
     assert!(read_secret("*").is_err());
     let long = STANDARD_NO_PAD.encode([0xfb; 32]);
