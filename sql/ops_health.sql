@@ -4,7 +4,7 @@
 -- names of objects.
 
 CREATE FUNCTION memory.health() RETURNS jsonb
-LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, MDY' SET timezone = 'UTC'
 AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION memory.health() IS
     'How the extension is in this database: {"status", "version", "checked_at", "latency_ms", "checks": {name: {"status", "latency_ms", "detail", "advice"}}}. '

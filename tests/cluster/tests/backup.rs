@@ -10,7 +10,8 @@ const SEALED: &str = "
     ORDER BY 1";
 
 /// What 0.1.0 had not.
-const FILL_MORE: &str = "SELECT memory.log_performance_metric('acme', 'retrieval', 'search', 0.1, 'ms'), memory.note_job_run('archival', 0.1, 1, 24, NULL),
+const FILL_MORE: &str = "SELECT memory.set_security_context('acme', service_name => 'filler', is_local => false);
+    SELECT memory.log_performance_metric('acme', 'retrieval', 'search', 0.1, 'ms'), memory.note_job_run('archival', 0.1, 1, 24, NULL),
     memory.note_job_run('expiry', 0.1, 0, 0, '55P03 lock_not_available')";
 
 /// One line per row of every table, then one per object of the catalog. What CREATE EXTENSION brings (the built-in words) is
