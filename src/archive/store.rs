@@ -53,8 +53,10 @@ thread_local! {
              ON CONFLICT ON CONSTRAINT agent_events_archive_pkey DO UPDATE
              SET event_type = excluded.event_type, occurred_at = excluded.occurred_at, payload = excluded.payload,
                  archived_at = excluded.archived_at
-             WHERE $3 OR memory.decrypted(a.tenant_id, a.user_id, 'event', a.session_id, a.event_id, a.payload)
-                     <> memory.decrypted(a.tenant_id, a.user_id, 'event', a.session_id, a.event_id, excluded.payload)
+             WHERE $3 OR CASE WHEN a.payload ? '_encrypted' OR excluded.payload ? '_encrypted'
+                     THEN memory.decrypted(a.tenant_id, a.user_id, 'event', a.session_id, a.event_id, a.payload)
+                         <> memory.decrypted(a.tenant_id, a.user_id, 'event', a.session_id, a.event_id, excluded.payload)
+                     ELSE a.payload <> excluded.payload END
                  OR a.event_type <> excluded.event_type
                  OR a.occurred_at <> excluded.occurred_at
              RETURNING a.xmax = 0",

@@ -317,9 +317,11 @@ fn a_master_key_that_others_can_reach_is_refused() {
     }
     // in a folder where others could exchange it
     write_file(&cluster, &path, "600", OLD);
-    cluster.psql("postgres", &format!("COPY (SELECT 1) TO PROGRAM 'mkdir {folder}/open && chmod 777 {folder}/open && cp -p {path} {folder}/open/key && ln -s {path} {folder}/link && mkfifo -m 600 {folder}/fifo'"));
+    cluster.psql("postgres", &format!("COPY (SELECT 1) TO PROGRAM 'mkdir {folder}/open && chmod 777 {folder}/open && cp -p {path} {folder}/open/key && ln -s {path} {folder}/link && cp -p {path} {folder}/data/key && ln -s {folder}/data/key {folder}/inside && mkfifo -m 600 {folder}/fifo'"));
     for (name, expected) in [
         ("open/key", "55000"),
+        ("data/key", "55000"),
+        ("inside", "55000"),
         ("link", "fine"),
         ("fifo", "55000"),
         ("data/postgresql.conf", "55000"),

@@ -66,6 +66,7 @@ INSERT INTO scopes_test.calls (takes, call) VALUES
     ('write', $$make_user_key('00000000-0000-7000-8000-0000000000da', 'u')$$),
     ('admin', $$encrypt_field('u', 'f', 'x')$$),
     ('admin', $$decrypt_field(memory.encrypt_field('u', 'f', 'x'))$$),
+    ('admin', $$decrypt_field('00000000-0000-7000-8000-000000000001')$$),
     ('admin', $$export_user_data('u')$$),
     ('admin', $$erase_user_data('u')$$),
     ('admin', $$anonymize_user_data('u')$$),
@@ -73,6 +74,7 @@ INSERT INTO scopes_test.calls (takes, call) VALUES
     ('admin', $$import_user_data('{"version": 1, "relations": {}}', user_id => 'nobody')$$),
     ('admin', $$request_privacy('export', 'u')$$),
     ('admin', $$perform_privacy_request(memory.request_privacy('export', 'u'))$$),
+    ('admin', $$perform_privacy_request('00000000-0000-7000-8000-000000000001')$$),
     ('admin', $$refuse_privacy_request('00000000-0000-7000-8000-000000000001', 'x')$$),
     ('admin', $$list_privacy_requests()$$),
     ('admin', $$privacy_tenant(NULL)$$);
