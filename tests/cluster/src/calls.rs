@@ -80,6 +80,7 @@ const NAMED: &[(&str, &str)] = &[
     ("until", "now()"),
     ("function_name", "'search'"),
     ("beside", "'m'"),
+    ("job", "'expiry'"),
 ];
 
 /// Arguments, by their types.
@@ -144,6 +145,10 @@ const COUNTED: &str = "(SELECT generate_series(1, #n) AS i) AS counted";
 const LEFT_OUT: &[(&str, &str)] = &[
     ("create_embedding_space", "each call makes a table"),
     ("drop_embedding_space", "each call drops a table"),
+    (
+        "refresh_analytics_views",
+        "each call makes views anew, which PostgreSQL notes in its caches",
+    ),
     ("revoke_auth_key", "a key is revoked once"),
     ("revoke_service_token", "a token is revoked once"),
     ("set_security_context", "changes who is asking"),
