@@ -14,22 +14,16 @@ COPY (DELETE FROM memory.relationships RETURNING user_id, metadata) TO STDOUT;
 SAVEPOINT s;
 COPY memory.agent_sessions_archive TO STDOUT;
 ROLLBACK TO s;
-COPY memory.preferences (tenant_id, user_id, preferences) FROM STDIN;
-00000000-0000-7000-8000-00000000000a	bob	{}
-\.
+\copy memory.preferences (tenant_id, user_id, preferences) FROM /dev/null
 ROLLBACK TO s;
-COPY memory.navigation (tenant_id, user_id, path) FROM STDIN;
-00000000-0000-7000-8000-00000000000b	alice	/
-\.
+\copy memory.navigation (tenant_id, user_id, path) FROM /dev/null
 ROLLBACK;
 BEGIN;
 SELECT FROM memory.set_security_context('attack-a', service_name => 'attacker');
 COPY (SELECT user_id, payload->>'m' FROM memory.agent_sessions_archive ORDER BY 1) TO STDOUT;
 COPY (SELECT user_id, path FROM memory.navigation ORDER BY 1) TO STDOUT;
 SAVEPOINT s;
-COPY memory.agent_sessions_archive (tenant_id, user_id, session_id, payload) FROM STDIN;
-00000000-0000-7000-8000-00000000000b	bob	s	{"_tenant": {}}
-\.
+\copy memory.agent_sessions_archive (tenant_id, user_id, session_id, payload) FROM /dev/null
 ROLLBACK;
 -- with no context, no rows
 COPY memory.nodes TO STDOUT;
