@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use postgres::Client;
 
+use crate::random::Random;
 use crate::{Cluster, SUPERUSER};
 
 /// A server with a tenant `acme` and a role `svc` that serves it.
@@ -35,56 +36,6 @@ pub fn identify(client: &mut Client, user: Option<&str>) {
             &[&user],
         )
         .unwrap();
-}
-
-/// xorshift64*: enough for test data, and the same on every machine.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn number(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        (self.number() >> 11) % bound
-    }
-
-    pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len() as u64) as usize]
-    }
-
-    pub fn one_of_ref<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
-        &choices[self.below(choices.len() as u64) as usize]
-    }
-
-    pub fn uuid(&mut self) -> String {
-        let (a, b) = (self.number(), self.number());
-        format!(
-            "{:08x}-{:04x}-7{:03x}-8{:03x}-{:012x}",
-            a >> 32,
-            (a >> 16) & 0xffff,
-            a & 0xfff,
-            b >> 52,
-            b & 0xffff_ffff_ffff
-        )
-    }
-
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.below(i as u64 + 1) as usize);
-        }
-    }
-}
-
-/// From MEMORY_EXT_SEED, or by the clock; printed, so that a failure can be repeated.
-pub fn seed() -> Random {
-    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
-    let seed = std::env::var("MEMORY_EXT_SEED").map_or(now, |seed| seed.parse().unwrap());
-    println!("MEMORY_EXT_SEED={seed}");
-    Random(seed | 1)
 }
 
 pub const TYPES: [&str; 5] = ["led_to", "relates_to", "depends_on", "produces", "belongs_to"];

@@ -8,6 +8,7 @@ pub mod calls;
 pub mod graph;
 pub mod load;
 pub mod marker;
+pub mod random;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -5,26 +5,14 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use cluster::postgres::{Client, NoTls};
+use cluster::random::{Random, seed};
 use cluster::{Cluster, SUPERUSER};
 
 const WRITERS: u64 = 4;
 const SESSIONS: u64 = 6;
-
-/// SplitMix64: moments and choices, from a seed that a failure prints.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
 
 /// What the threads share.
 struct Stage {
@@ -105,7 +93,7 @@ impl Stage {
             let (session, events) = pending.take().expect("just logged");
             let mut acknowledged = self.acknowledged.lock().unwrap();
             acknowledged.extend(events.into_iter().map(|event| (user.clone(), session.clone(), event)));
-            let old = &acknowledged[random.below(acknowledged.len() as u64) as usize];
+            let old = &acknowledged[random.place(acknowledged.len())];
             if random.below(10) == 0 && old.0 == user {
                 pending = Some((old.1.clone(), vec![old.2.clone()]));
             }
@@ -147,10 +135,8 @@ impl Stage {
 
 #[test]
 fn a_crash_of_archival_loses_and_doubles_nothing() {
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    println!("seed {seed}");
     let kills = cluster::rounds(20, 50) as u64;
-    let mut random = Random(seed);
+    let mut random = seed();
     let stage = Stage {
         cluster: Cluster::with("archkill", true, &["max_connections = 40", "log_min_messages = fatal"]),
         over: AtomicBool::new(false),
@@ -200,14 +186,14 @@ fn a_crash_of_archival_loses_and_doubles_nothing() {
     let mut archived = 0;
     for row in &rows {
         let key: (String, String, String) = (row.get(0), row.get(1), row.get(2));
-        assert_eq!(row.get::<_, i64>(3), 1, "seed {seed}: {key:?} is there more than once");
-        assert!(row.get::<_, bool>(4), "seed {seed}: {key:?} has another payload");
+        assert_eq!(row.get::<_, i64>(3), 1, "{key:?} is there more than once");
+        assert!(row.get::<_, bool>(4), "{key:?} has another payload");
         archived += u64::from(row.get::<_, bool>(5));
         found.insert(key);
     }
     let acknowledged = stage.acknowledged.into_inner().unwrap();
     for key in &acknowledged {
-        assert!(found.contains(key), "seed {seed}: {key:?} is lost");
+        assert!(found.contains(key), "{key:?} is lost");
     }
     let runs = stage.runs.load(Ordering::Relaxed);
     println!(
@@ -215,6 +201,6 @@ fn a_crash_of_archival_loses_and_doubles_nothing() {
         acknowledged.len(),
         found.len()
     );
-    assert!(archived > 0 && runs > kills, "seed {seed}: nothing was put to the test");
-    assert_eq!(stage.deadlocks.load(Ordering::Relaxed), 0, "seed {seed}: deadlocks");
+    assert!(archived > 0 && runs > kills, "nothing was put to the test");
+    assert_eq!(stage.deadlocks.load(Ordering::Relaxed), 0, "deadlocks");
 }

@@ -1,8 +1,8 @@
 //! How much of the true nearest a search finds in the index that users with very many embeddings share, by how it holds vectors. The data are
 //! made by a generator with a fixed seed; what varies is the order in which the index is built.
 
-use cluster::graph::Random;
 use cluster::postgres::Client;
+use cluster::random::Random;
 use cluster::{Cluster, SUPERUSER};
 
 const VECTORS: usize = 21_000;

@@ -5,8 +5,9 @@ use std::sync::Barrier;
 use std::thread;
 
 use cluster::SUPERUSER;
-use cluster::graph::{Random, TYPES, day, identify, literal, memory, random_graph, seed, serve};
+use cluster::graph::{TYPES, day, identify, literal, memory, random_graph, serve};
 use cluster::postgres::Client;
+use cluster::random::{Random, seed};
 
 /// What `traverse` promises, as one recursive query over the tables. $1 user, $2 start, $3 depth, $4 direction, $5 types,
 /// $6 strength, $7 as_of.

@@ -6,8 +6,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use cluster::SUPERUSER;
-use cluster::graph::{TYPES, day, identify, literal, memory, random_graph, seed, serve};
+use cluster::graph::{TYPES, day, identify, literal, memory, random_graph, serve};
 use cluster::postgres::Client;
+use cluster::random::seed;
 use petgraph::graphmap::DiGraphMap;
 
 /// Every simple path, the best of them: its steps. $1 user, $2 from, $3 to, $4 depth, $5 weighted, $6 direction, $7 types, $8 as_of.
@@ -268,7 +269,7 @@ fn ranks_are_what_plain_iteration_gives() {
     let mut admin = cluster.connect("app", SUPERUSER);
     let mut own = serve(&cluster, None);
     let mut rows = 0;
-    for graph in 0..60 {
+    for graph in 0..200 {
         let user = format!("user-{graph}");
         let nodes = random_graph(&mut random, &mut admin, &user);
         identify(&mut own, Some(&user));

@@ -6,11 +6,12 @@
 mod argument;
 
 use std::thread::sleep;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use argument::{Random, argument};
+use argument::argument;
 use cluster::postgres::error::SqlState;
 use cluster::postgres::{Client, SimpleQueryMessage};
+use cluster::random::{Random, seed};
 use cluster::{Cluster, SUPERUSER};
 
 const CALLS: u64 = 10_000;
@@ -133,8 +134,8 @@ const LOGINS: [&str; 5] = [
 ];
 
 fn attack(random: &mut Random, functions: &[Function], tokens: &[String]) -> Attack {
-    let function = &functions[random.below(functions.len())];
-    let given = function.arguments.len() - random.below(1 + function.arguments.len() - function.needed);
+    let function = &functions[random.place(functions.len())];
+    let given = function.arguments.len() - random.place(1 + function.arguments.len() - function.needed);
     let arguments: Vec<String> = function.arguments[..given]
         .iter()
         .map(|(name, kind)| argument(random, name, kind))
@@ -142,12 +143,12 @@ fn attack(random: &mut Random, functions: &[Function], tokens: &[String]) -> Att
     let verb = if function.is_procedure { "CALL" } else { "SELECT * FROM" };
     let call = format!("{verb} memory.{}({})", function.name, arguments.join(", "));
     // Mostly as the back end, whose functions are most, or by a token.
-    let login = [0, 0, 0, 0, 0, 1, 1, 2 + random.below(3)][random.below(8)];
-    let token = (login == 1).then(|| random.below(tokens.len()));
+    let login = [0, 0, 0, 0, 0, 1, 1, 2 + random.place(3)][random.place(8)];
+    let token = (login == 1).then(|| random.place(tokens.len()));
     let context = match token {
         Some(token) => format!("SELECT memory.authenticate('{}');", tokens[token]),
         None if login == 0 => random
-            .of(&[
+            .one_of(&[
                 "SELECT memory.set_security_context('red', 'alice', sealed => true); SET LOCAL ROLE hostile_app;",
                 "SELECT memory.set_security_context('red', 'alice');",
                 "SELECT memory.set_security_context('red', service_name => 'x');",
@@ -156,7 +157,7 @@ fn attack(random: &mut Random, functions: &[Function], tokens: &[String]) -> Att
             .to_owned(),
         None => String::new(),
     };
-    let isolation = random.of(&[
+    let isolation = random.one_of(&[
         "READ COMMITTED",
         "READ COMMITTED",
         "READ COMMITTED",
@@ -165,7 +166,7 @@ fn attack(random: &mut Random, functions: &[Function], tokens: &[String]) -> Att
         "SERIALIZABLE",
         "SERIALIZABLE, READ ONLY",
     ]);
-    let timeout = random.of(&["10s", "10s", "10s", "10s", "3ms", "10ms"]);
+    let timeout = random.one_of(&["10s", "10s", "10s", "10s", "3ms", "10ms"]);
     let statement = match random.below(5) {
         0 => format!("DECLARE held CURSOR WITH HOLD FOR {call}; FETCH ALL FROM held; CLOSE held"),
         1 => format!(
@@ -279,7 +280,7 @@ fn attack_server(
             wrong.push(format!("{before:?} became {after:?}\n{shown}"));
         }
         client
-            .batch_execute(random.of(&["ROLLBACK", "ROLLBACK", "COMMIT"]))
+            .batch_execute(random.one_of(&["ROLLBACK", "ROLLBACK", "COMMIT"]))
             .ok();
     }
     succeeded
@@ -287,16 +288,11 @@ fn attack_server(
 
 #[test]
 fn no_call_crashes_or_tells_of_others() {
-    let seed = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64);
     let calls = std::env::var("CALLS")
         .ok()
         .and_then(|calls| calls.parse().ok())
         .unwrap_or(CALLS);
-    println!("SEED={seed}");
-    let random = &mut Random(seed);
+    let random = &mut seed();
     let cluster = Cluster::with("hostile", true, &["log_min_messages = fatal"]);
     cluster.create_database("app");
     let mut superuser = cluster.connect("app", SUPERUSER);
@@ -322,13 +318,10 @@ fn no_call_crashes_or_tells_of_others() {
     }
     attack_server(&standby, calls / 4, random, &functions, &tokens, &mut wrong);
     let log = cluster.log();
-    assert!(
-        !log.contains("terminated by signal") && !log.contains("PANIC"),
-        "SEED={seed}\n{log}"
-    );
+    assert!(!log.contains("terminated by signal") && !log.contains("PANIC"), "{log}");
     assert!(
         wrong.is_empty(),
-        "SEED={seed}, {} wrong:\n{:.20000}",
+        "{} wrong:\n{:.20000}",
         wrong.len(),
         wrong.join("\n\n")
     );

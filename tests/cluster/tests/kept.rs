@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cluster::graph::Random;
 use cluster::postgres::Client;
+use cluster::random::Random;
 use cluster::{Cluster, SUPERUSER};
 
 const USERS: u64 = 3;

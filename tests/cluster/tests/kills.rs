@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cluster::graph::seed;
 use cluster::load::Load;
 use cluster::postgres::NoTls;
+use cluster::random::seed;
 use cluster::{Cluster, SUPERUSER, kill_process, rounds};
 
 /// The processes that are one of: a writer's backend, a background worker of the extension, any process but the postmaster.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cluster::postgres::Client;
+use cluster::random::Random;
 use cluster::{Cluster, SUPERUSER};
 
 const TENANTS: usize = 12;
@@ -21,18 +22,6 @@ struct Tenant {
     begun: AtomicU64,
     /// The version whose commit has been acknowledged.
     acknowledged: AtomicU64,
-}
-
-/// xorshift64: the same numbers in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
 }
 
 fn slug(tenant: usize) -> String {
@@ -59,7 +48,7 @@ fn write(client: &mut Client, tenants: &[Tenant], stop: &AtomicBool) -> u64 {
     let mut random = Random(42);
     let mut changes = 0;
     while !stop.load(Ordering::Relaxed) {
-        let tenant = random.below(TENANTS as u64) as usize;
+        let tenant = random.place(TENANTS);
         let version = tenants[tenant].begun.load(Ordering::SeqCst) + 1 + random.below(2);
         let (change, decoy) = (change(tenant, version), change(tenant, DECOY - DECOY % 2));
         let way = random.below(8);
@@ -147,7 +136,7 @@ fn read(client: &mut Client, reader: u64, tenants: &[Tenant], stop: &AtomicBool)
     let mut random = Random(1000 + reader);
     let (mut calls, mut hits) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
-        let tenant = random.below(TENANTS as u64) as usize;
+        let tenant = random.place(TENANTS);
         let way = random.below(20);
         match way {
             // a transaction that goes on while changes are committed
@@ -156,7 +145,7 @@ fn read(client: &mut Client, reader: u64, tenants: &[Tenant], stop: &AtomicBool)
                     .batch_execute("BEGIN; SELECT FROM memory.resolve_canonical_tenant('moves-0')")
                     .unwrap();
                 for _ in 0..30 {
-                    let tenant = random.below(TENANTS as u64) as usize;
+                    let tenant = random.place(TENANTS);
                     check(client, random.below(4), tenants, tenant, &mut hits);
                     calls += 1;
                 }

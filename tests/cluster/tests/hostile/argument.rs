@@ -1,21 +1,6 @@
 //! Hostile arguments: an expression of a type, from random choices.
 
-/// SplitMix64: choices, from a seed that a failure prints.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
-
-    pub fn of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.below(choices.len())]
-    }
-}
+use cluster::random::Random;
 
 const TEXTS: &[&str] = &[
     "NULL",
@@ -187,7 +172,7 @@ pub fn argument(random: &mut Random, name: &str, kind: &str) -> String {
         "regconfig" => &["NULL", "'german'", "0", "4294967295"],
         _ => &["NULL"],
     };
-    let value = random.of(choices);
+    let value = random.one_of(choices);
     if ["regrole", "regclass", "regconfig"].contains(&kind) {
         return format!(
             "{value}::{}{kind}",
