@@ -27,6 +27,12 @@ BEGIN
             MESSAGE = format('the encoding of this database is %s', getdatabaseencoding()),
             HINT = 'memory_ext needs UTF8: CREATE DATABASE ... ENCODING ''UTF8'' TEMPLATE template0.';
     END IF;
+    -- halfvec and binary_quantize came with 0.7, iterative scans with 0.8.
+    IF (SELECT string_to_array(regexp_replace(extversion, '[^0-9.].*', ''), '.')::integer[] < '{0,8}' FROM pg_extension WHERE extname = 'vector') THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('the extension vector is of version %s', (SELECT extversion FROM pg_extension WHERE extname = 'vector')),
+            HINT = 'memory_ext needs pgvector 0.8 or newer: install its package or source, then ALTER EXTENSION vector UPDATE.';
+    END IF;
     PERFORM pg_catalog.set_config('search_path', 'memory, pg_temp', true);
 END
 $$;

@@ -55,6 +55,9 @@ BEGIN ATOMIC
     ), type AS (
         SELECT t.oid, 'memory.' || quote_ident(t.typname) AS relation, t.typowner, t.typacl, t.typrelid
         FROM pg_type AS t JOIN member AS m ON m.classid = 'pg_catalog.pg_type'::regclass AND m.objid = t.oid
+        LEFT JOIN pg_class AS c ON c.oid = t.typrelid
+        -- From PostgreSQL 17 on tables' row types and all arrays are members too.
+        WHERE t.typcategory <> 'A' AND coalesce(c.relkind, 'c') = 'c'
     ), object AS (
         SELECT 'relation' AS kind, r.relation, '' AS name,
             CASE r.relkind WHEN 'r' THEN 'TABLE' WHEN 'p' THEN 'TABLE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'

@@ -7,10 +7,10 @@ use std::io::Write;
 use std::rc::Rc;
 use std::time::Instant;
 
-use cluster::graph::Random;
 use cluster::postgres::fallible_iterator::FallibleIterator;
 use cluster::postgres::types::ToSql;
 use cluster::postgres::{Client, Statement};
+use cluster::random::Random;
 use cluster::{Cluster, SUPERUSER};
 
 use crate::batches::NODE_OF;

@@ -292,6 +292,24 @@ fn sessions_stay_open_across_an_update() {
         .unwrap();
 }
 
+#[test]
+fn an_old_pgvector_is_refused_at_installation() {
+    let cluster = Cluster::new("oldvector");
+    let mut client = cluster.connect("postgres", SUPERUSER);
+    client.batch_execute("CREATE EXTENSION vector").unwrap();
+    for (version, fits) in [("0.6.0", false), ("0.7.4", false), ("0.10.0-dev", true), ("1.0", true)] {
+        let installed = client
+            .batch_execute(&format!(
+                "UPDATE pg_extension SET extversion = '{version}' WHERE extname = 'vector';
+                 DROP EXTENSION IF EXISTS memory_ext;
+                 CREATE EXTENSION memory_ext CASCADE;"
+            ))
+            .map_err(|error| error.as_db_error().unwrap().message().to_owned());
+        let refused = format!("the extension vector is of version {version}");
+        assert_eq!(installed, if fits { Ok(()) } else { Err(refused) });
+    }
+}
+
 fn released_script(version: &str) -> PathBuf {
     root().join(format!("sql/released/memory_ext--{version}.sql"))
 }
