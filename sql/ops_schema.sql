@@ -272,6 +272,7 @@ BEGIN ATOMIC
         UNION ALL
         SELECT 'TYPE', 'memory.' || quote_ident(t.typname), t.typname, t.typacl, ''
         FROM pg_type AS t JOIN member AS m ON m.classid = 'pg_catalog.pg_type'::regclass AND m.objid = t.oid
+        LEFT JOIN pg_class AS c ON c.oid = t.typrelid WHERE t.typcategory <> 'A' AND coalesce(c.relkind, 'c') = 'c'
         UNION ALL SELECT 'SCHEMA', quote_ident(n.nspname), n.nspname, n.nspacl, '' FROM pg_namespace AS n WHERE n.nspname = 'memory'
     ), actual AS (
         SELECT DISTINCT t.kind || ' ' || t.name AS object, a.grantee AS role, a.privilege_type || t.part AS privilege

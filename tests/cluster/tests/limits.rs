@@ -179,13 +179,11 @@ fn a_clock_that_goes_back_loses_nothing() {
     let cluster = Cluster::created("clock", true, &[]);
     let library = format!("{}/libfaketimeMT.so.1", cluster.programs());
     let offset = format!("{}/offset", cluster.socket_folder());
+    // In one step: libfaketime ends a process that reads half of it.
     let set = |value: &str| {
         cluster.shell(
-            "echo \"$1\" >\"$0\""
-                .replace("$1", value)
-                .replace("$0", &offset)
-                .as_str(),
-            &[],
+            "echo \"$VALUE\" >\"$OFFSET.new\"; mv \"$OFFSET.new\" \"$OFFSET\"",
+            &[("VALUE", value), ("OFFSET", &offset)],
         );
     };
     set("+0");

@@ -118,7 +118,10 @@ BEGIN
         EXECUTE r.statements;
     END LOOP;
     IF memory.schema_fingerprint() = fingerprint THEN RAISE NOTICE '% | SAME FINGERPRINT', turn; END IF;
-    FOR r IN SELECT object, left(regexp_replace(expected, '\s+', ' ', 'g'), 60) AS expected, left(regexp_replace(actual, '\s+', ' ', 'g'), 60) AS actual FROM memory.schema_drift() LOOP
+    -- A view's columns are written another way from 16 on, and MAINTAIN is a privilege from 17 on.
+    FOR r IN SELECT object, left(regexp_replace(regexp_replace(expected, '\s+', ' ', 'g'), 'AS SELECT.*', 'AS SELECT'), 60) AS expected,
+        left(regexp_replace(regexp_replace(actual, '\s+', ' ', 'g'), 'AS SELECT.*', 'AS SELECT'), 60) AS actual
+        FROM memory.schema_drift() WHERE actual IS DISTINCT FROM 'MAINTAIN' LOOP
         RAISE NOTICE '% | found % | expected % | actual %', turn, replace(r.object, spaces, 'SPACE'), coalesce(r.expected, '-'), coalesce(r.actual, '-');
     END LOOP;
     SET LOCAL ROLE regress_drift_operator;
