@@ -40,10 +40,15 @@ fn number(tenant: &[u8; 16], user: &str) -> u32 {
 pub fn stands(tenant: [u8; 16], user: &str) -> bool {
     const TENANT: i16 = 1;
     const USER: i16 = 2;
-    HOLDS.with(TableName::find).is_some_and(|table| {
-        let user = [(USER, user)];
-        scan::exists_now(table.oid, table.indexes[0], scan::Key::Owned((TENANT, tenant), &user))
-    })
+    let Some(table) = HOLDS.with(TableName::find) else {
+        Error::not_ready(
+            "memory.legal_holds is missing: nothing is removed while nobody knows what is held",
+            "A superuser renamed or dropped it: put it back under its name. SELECT * FROM memory.schema_drift() says what is missing.",
+        )
+        .raise()
+    };
+    let user = [(USER, user)];
+    scan::exists_now(table.oid, table.indexes[0], scan::Key::Owned((TENANT, tenant), &user))
 }
 
 /// Whether something of the user may be removed in this transaction; for jobs, which wait for nobody: false also while a hold is

@@ -6,6 +6,7 @@ use pgrx::datum::{DatumWithOid, Uuid};
 use pgrx::pg_sys;
 
 use crate::context::hold;
+use crate::error::{Error, Result};
 use crate::pg::append::{self, Append};
 use crate::pg::catalog::{self, Column};
 use crate::pg::image::{Imager, Shape};
@@ -95,12 +96,22 @@ struct Writer<'a> {
     removable: Option<([u8; 16], String)>,
 }
 
+/// The log and its sequence. Without them nothing is changed: a change that nobody logs is one that nobody finds.
+fn find() -> Result<catalog::Table> {
+    LOG.with(catalog::TableName::find)
+        .filter(|log| log.indexes[0] != pg_sys::InvalidOid)
+        .ok_or_else(|| {
+            Error::not_ready(
+                "memory.audit_log or its sequence is missing: nothing is changed that the log does not tell of",
+                "A superuser renamed or dropped it: put it back under its name. SELECT * FROM memory.schema_drift() says what is missing.",
+            )
+        })
+}
+
 /// Logs every row that the trigger's statement has changed. A row whose key has changed is logged twice: as it was under its old key, as it
 /// became under the new one.
 pub fn log(trigger: &Trigger, table: &Table, actor: &Actor<'_>) {
-    let Some(log) = LOG.with(catalog::TableName::find) else {
-        return;
-    };
+    let log = find().unwrap_or_else(|error| error.raise());
     let mut writer = Writer {
         log: Append::to(log.oid),
         sequence: log.indexes[0],

@@ -68,7 +68,10 @@ impl TableName {
             return None;
         }
         watch(table.oid);
-        self.known.set(Some((epoch, table)));
+        // What was not found may come under its name without a word about the table, as a sequence does.
+        if !table.indexes.contains(&pg_sys::InvalidOid) {
+            self.known.set(Some((epoch, table)));
+        }
         Some(table)
     }
 }

@@ -205,6 +205,13 @@ fn a_key_that_was_rotated_still_verifies() {
     );
     assert!(found.contains(&"the head is seal 1 of 2".to_owned()), "{found:?}");
     assert_eq!(wrong(&mut client), Vec::<String>::new());
+    // Who has the old key only finds a seal that no seal of that key vouches for.
+    let mut client = with_keys(&cluster, &[KEY]);
+    let found = wrong(&mut client);
+    assert!(
+        found.iter().any(|line| line.starts_with("2|it is signed with the key")),
+        "{found:?}"
+    );
     // The old key is needed for the redactions that it signed, until they are signed anew.
     let mut client = with_keys(&cluster, &[NEXT_KEY]);
     assert!(!wrong(&mut client).is_empty());
@@ -225,6 +232,83 @@ fn a_key_that_was_rotated_still_verifies() {
         "UPDATE memory.audit_leaves SET leaves = set_byte(leaves, 8, get_byte(leaves, 8) # 1)",
     );
     assert_eq!(found.len(), 2, "{found:?}");
+}
+
+/// Each lie that fits everything but one check: leaves that fit the rows and not the seal, a redaction made while the seal passed for an unsigned
+/// one, signatures under what retention removed.
+#[test]
+fn what_a_signed_seal_says_takes_the_key_to_change() {
+    let cluster = Cluster::new("sealsigned");
+    cluster.create_database("d");
+    cluster.psql(
+        "d",
+        "INSERT INTO memory.tenants (slug) VALUES ('other'), ('acme');
+         SELECT memory.log_event('s', 'log', '{}', tenant => 'other', user_id => 'x')",
+    );
+    let mut client = with_keys(&cluster, &[KEY]);
+    // the first blocks are two tenants', later ones one's alone
+    log(&mut client, "ann");
+    for _ in 0..30 {
+        log(&mut client, "bob");
+    }
+    seal(&mut client);
+    assert_eq!(wrong(&mut client), Vec::<String>::new());
+
+    let found = after(
+        &mut client,
+        "UPDATE memory.audit_log SET changes = '{}' WHERE id = 20;
+         CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM memory.audit_seals;
+         DELETE FROM memory.audit_seals; DELETE FROM memory.audit_leaves;
+         SELECT memory.seal_audit_log();
+         DELETE FROM memory.audit_seals; INSERT INTO memory.audit_seals SELECT * FROM kept",
+    );
+    assert_eq!(found, ["1|the leaves were changed"]);
+
+    // Who restores a database restores what they like: without the key, a redaction of what was signed.
+    client
+        .batch_execute(
+            "BEGIN; SET LOCAL row_security = off; CREATE TABLE seals AS SELECT * FROM memory.audit_seals;
+             CREATE TABLE leaves AS SELECT * FROM memory.audit_leaves;
+             UPDATE memory.audit_seals SET key_name = NULL, tag = NULL; COMMIT",
+        )
+        .unwrap();
+    let mut other = with_keys(&cluster, &[]);
+    other.batch_execute("SELECT memory.erase_user_data('ann')").unwrap();
+    let mut client = with_keys(&cluster, &[KEY]);
+    let put_back = "DELETE FROM memory.audit_seals; INSERT INTO memory.audit_seals SELECT * FROM seals";
+    client
+        .batch_execute(&format!("BEGIN; SET LOCAL row_security = off; {put_back}; COMMIT"))
+        .unwrap();
+    let found = wrong(&mut client);
+    assert!(
+        found.len() == 1 && found[0].ends_with("rows were redacted or removed without the key"),
+        "{found:?}"
+    );
+
+    // What retention has removed is vouched for by the key, row by row and block by block.
+    client
+        .batch_execute(
+            "SELECT memory.set_retention_policy('audit_log', '1 microsecond', 'acme'), memory.archive_old_audit_logs(0)",
+        )
+        .unwrap();
+    let lengths = "SELECT block, octet_length(leaves) < 64 FROM memory.audit_leaves WHERE block < 2 ORDER BY block";
+    assert_eq!(lines(&mut client, lengths), ["0|f", "1|t"]);
+    let before = wrong(&mut client);
+    for (block, what) in [
+        (0, "row 63 was removed, but not by retention with the key"),
+        (1, "rows 64 to 127 were removed, but not by retention with the key"),
+    ] {
+        // the last byte is a signature's
+        let found = after(
+            &mut client,
+            &format!(
+                "UPDATE memory.audit_leaves SET leaves = set_byte(leaves, length(leaves) - 1, get_byte(leaves, length(leaves) - 1) # 1)
+                 WHERE block = {block}"
+            ),
+        );
+        assert_ne!(found, before);
+        assert!(found.len() == 1 && found[0].contains(what), "{found:?}");
+    }
 }
 
 #[test]

@@ -117,6 +117,39 @@ DELETE FROM memory.audit_log;
 UPDATE memory.audit_log SET actor_role = 'nobody';
 TRUNCATE memory.audit_log;
 
+-- where the log, its sequence or the holds are not under their names, nothing is changed
+\set VERBOSITY terse
+\set as_service 'SET LOCAL ROLE audit_service; SELECT FROM memory.set_security_context(''audit-a'', ''ann'', service_name => ''desk'');'
+BEGIN;
+ALTER TABLE memory.audit_log RENAME TO audit_log_gone;
+:as_service
+INSERT INTO memory.navigation (tenant_id, user_id, path) VALUES (memory.current_tenant_id(), 'ann', '/');
+ROLLBACK;
+BEGIN;
+ALTER TABLE memory.audit_log RENAME TO audit_log_gone;
+TRUNCATE memory.navigation;
+ROLLBACK;
+BEGIN;
+ALTER SEQUENCE memory.audit_log_id_seq RENAME TO audit_log_gone;
+:as_service
+INSERT INTO memory.navigation (tenant_id, user_id, path) VALUES (memory.current_tenant_id(), 'ann', '/');
+ROLLBACK;
+BEGIN;
+ALTER TABLE memory.legal_holds RENAME TO legal_holds_gone;
+:as_service
+INSERT INTO memory.navigation (tenant_id, user_id, path) VALUES (memory.current_tenant_id(), 'ann', '/');
+DELETE FROM memory.navigation WHERE user_id = 'ann';
+ROLLBACK;
+-- and the extension can still be dropped
+SET client_min_messages = warning;
+BEGIN;
+ALTER TABLE memory.audit_log RENAME TO audit_log_gone;
+DROP EXTENSION memory_ext CASCADE;
+SELECT to_regclass('memory.audit_log_gone') IS NULL AS dropped;
+ROLLBACK;
+RESET client_min_messages;
+\set VERBOSITY sqlstate
+
 -- the trigger functions are no functions to call
 SELECT memory.audit_change();
 SET ROLE audit_app;

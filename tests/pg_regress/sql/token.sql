@@ -325,7 +325,30 @@ BEGIN;
 SET LOCAL request.jwt.claims = '{"sub": "alice", "tenant": "token-a", "exp": 1700000000}';
 SELECT memory.authenticate_request();
 ROLLBACK;
+-- of the issuer and for the audience that the settings name
 \c - postgres
+ALTER ROLE token_app SET memory.token_issuer = 'desk';
+ALTER ROLE token_app SET memory.token_audience = 'memory';
+\c - token_app
+BEGIN;
+SET LOCAL request.jwt.claims = '{"sub": "alice", "tenant": "token-a", "exp": 4000000000, "aud": "memory"}';
+SELECT memory.authenticate_request();
+ROLLBACK;
+BEGIN;
+SET LOCAL request.jwt.claims = '{"sub": "alice", "tenant": "token-a", "exp": 4000000000, "iss": "other", "aud": "memory"}';
+SELECT memory.authenticate_request();
+ROLLBACK;
+BEGIN;
+SET LOCAL request.jwt.claims = '{"sub": "alice", "tenant": "token-a", "exp": 4000000000, "iss": "desk", "aud": ["other"]}';
+SELECT memory.authenticate_request();
+ROLLBACK;
+BEGIN;
+SET LOCAL request.jwt.claims = '{"sub": "alice", "tenant": "token-a", "exp": 4000000000, "iss": "desk", "aud": ["other", "memory"]}';
+SELECT memory.authenticate_request();
+ROLLBACK;
+\c - postgres
+ALTER ROLE token_app RESET memory.token_issuer;
+ALTER ROLE token_app RESET memory.token_audience;
 ALTER ROLE token_app SET memory.trust_request_claims_from = 'token_service';
 \c - token_app
 BEGIN;

@@ -2,8 +2,11 @@
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;
 CREATE ROLE scopes_service LOGIN;
+CREATE ROLE scopes_operator LOGIN;
 INSERT INTO memory.tenants (id, slug) VALUES ('00000000-0000-7000-8000-0000000000da', 'scopes-a');
 SELECT FROM memory.grant_access('scopes_service', 'service');
+SELECT FROM memory.grant_access('scopes_operator', 'service');
+SELECT FROM memory.grant_access('scopes_operator', 'operator');
 SELECT FROM memory.create_embedding_space('scopes', 3);
 -- something to read
 SELECT FROM memory.log_event('s', 'log', '{"m": 1}', 'e', tenant => 'scopes-a', user_id => 'u');
@@ -14,8 +17,8 @@ INSERT INTO memory.nodes (tenant_id, user_id, node_id, content, context_type) VA
     ('00000000-0000-7000-8000-0000000000da', 'u', '00000000-0000-7000-8000-000000000002', '{}', 'knowledge_atom');
 SELECT FROM memory.archive_session('scopes-a', 'u', 'old', '{}');
 CREATE SCHEMA scopes_test;
-GRANT USAGE ON SCHEMA scopes_test TO scopes_service;
-CREATE TABLE scopes_test.calls (n int GENERATED ALWAYS AS IDENTITY, takes text, call text);
+GRANT USAGE ON SCHEMA scopes_test TO scopes_service, scopes_operator;
+CREATE TABLE scopes_test.calls (n int GENERATED ALWAYS AS IDENTITY, takes text, call text, by_operator boolean DEFAULT false);
 INSERT INTO scopes_test.calls (takes, call) VALUES
     ('write', $$save_session('s', user_id => 'u')$$),
     ('read', $$get_session('s', user_id => 'u')$$),
@@ -78,6 +81,16 @@ INSERT INTO scopes_test.calls (takes, call) VALUES
     ('admin', $$refuse_privacy_request('00000000-0000-7000-8000-000000000001', 'x')$$),
     ('admin', $$list_privacy_requests()$$),
     ('admin', $$privacy_tenant(NULL)$$);
+-- an operator who acts in the context of a token
+INSERT INTO scopes_test.calls (takes, call, by_operator) SELECT 'admin', c, true FROM unnest(ARRAY[
+    $$place_legal_hold('u', 'x')$$,
+    $$lift_legal_hold(memory.place_legal_hold('u', 'x'))$$,
+    $$rotate_master_key()$$,
+    $$register_auth_key('scopes', 'HS256', 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=', audience => '*', scopes => '{read}')$$,
+    $$issue_service_token('x', 'scopes-a', '{read}', '1 hour')$$,
+    $$revoke_service_token((SELECT token_id FROM memory.list_service_tokens() LIMIT 1))$$,
+    $$revoke_auth_key((SELECT key_id FROM memory.list_auth_keys() LIMIT 1))$$,
+    $$set_retention_policy('nodes', '1 year', 'scopes-a')$$]) AS c;
 -- every function that a back end may call is among them, but what belongs to the library, and what has no rows of anybody to give
 SELECT p.object FROM memory.profile_privileges AS p
 WHERE p.profile IN ('app', 'service') AND p.object LIKE 'FUNCTION %'
@@ -117,15 +130,14 @@ BEGIN
     END;
 END
 $$;
-GRANT SELECT ON ALL TABLES IN SCHEMA scopes_test TO scopes_service;
 CREATE TABLE scopes_test.results (scope text, kind text, n int, got text);
-GRANT INSERT ON scopes_test.results TO scopes_service;
+GRANT INSERT ON scopes_test.results TO scopes_service, scopes_operator;
 CREATE TABLE scopes_test.tokens AS
     SELECT scope, memory.issue_service_token('tester', 'scopes-a', scope, '1 hour') AS token
     FROM (VALUES ('{read}'::text[]), ('{write}'), ('{archive}'), ('{admin}'), ('{archive,read}'), ('{read,write,archive,admin}')) AS v (scope);
-GRANT SELECT ON scopes_test.tokens TO scopes_service;
-\c - scopes_service
-DO $$
+GRANT SELECT ON ALL TABLES IN SCHEMA scopes_test TO scopes_service, scopes_operator;
+CREATE FUNCTION scopes_test.try_all(by_operator boolean) RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_column
 DECLARE
     t record;
     got record;
@@ -134,9 +146,9 @@ BEGIN
         BEGIN
             PERFORM memory.authenticate(t.token);
             CREATE TEMP TABLE got AS
-            SELECT 'call' AS kind, n, scopes_test.try('SELECT 1 FROM (SELECT count(*) FROM memory.' || call || ') AS c') AS got FROM scopes_test.calls
+            SELECT 'call' AS kind, n, scopes_test.try('SELECT 1 FROM (SELECT count(*) FROM memory.' || call || ') AS c') AS got FROM scopes_test.calls WHERE by_operator = try_all.by_operator
             UNION ALL SELECT 'statement', n, scopes_test.try(CASE WHEN statement ~ '^SELECT' THEN replace(statement, 'SELECT', 'SELECT 1') ELSE statement END)
-            FROM scopes_test.statements;
+            FROM scopes_test.statements WHERE NOT try_all.by_operator;
             -- the savepoint takes the sealed context with it
             RAISE EXCEPTION USING ERRCODE = 'ZZ001', MESSAGE = (SELECT jsonb_agg(g)::text FROM got AS g);
         EXCEPTION WHEN SQLSTATE 'ZZ001' THEN
@@ -145,6 +157,10 @@ BEGIN
     END LOOP;
 END
 $$;
+\c - scopes_service
+SELECT FROM scopes_test.try_all(false);
+\c - scopes_operator
+SELECT FROM scopes_test.try_all(true);
 \c - postgres
 -- which scopes let each through
 SELECT c.takes, c.call, string_agg(r.scope, ' ' ORDER BY r.scope COLLATE "C") FILTER (WHERE got !~ '^(scope|42501)') AS through
@@ -160,5 +176,5 @@ SET client_min_messages = warning;
 DROP SCHEMA scopes_test CASCADE;
 SELECT FROM memory.drop_embedding_space('scopes');
 TRUNCATE memory.auth_keys, memory.service_tokens;
-DROP OWNED BY scopes_service;
-DROP ROLE scopes_service;
+DROP OWNED BY scopes_service, scopes_operator;
+DROP ROLE scopes_service, scopes_operator;
