@@ -73,8 +73,9 @@ COMMENT ON FUNCTION memory.note_job_run(text, double precision, bigint, bigint, 
     'Internal: notes that a run of a job has just ended, in job_runs and jobs.';
 
 -- Runs as its owner: an operator has no privilege on what the jobs look at.
+-- row_security off, in a superuser's session, is a restore, where triggers stand aside; an owner of a database can set it for all who come.
 CREATE FUNCTION memory.run_job(job text, OUT rows bigint, OUT more boolean) RETURNS record
-LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS 'MODULE_PATHNAME', 'run_job';
 COMMENT ON FUNCTION memory.run_job(text) IS
     'One batch of a job, if it is due: violations and access_log write what waits in shared memory; archival is run_archival(), expiry clean_expired(), '

@@ -1,22 +1,26 @@
 //! The worker: memory.maintain() without anybody who calls it.
 //!
 //! A launcher that stays, connected to no database, starts a worker for each database of `memory.worker_databases` every `memory.worker_naptime`;
-//! the worker runs the jobs and ends. So between rounds nothing wakes up and nobody is in the way of DROP DATABASE; during a round the launcher looks four times a
-//! second whether somebody wants the database alone, and stops the worker if so. Jobs whose looking may read whole tables come once an hour.
+//! the worker runs the jobs and ends. So between rounds nothing wakes up and nobody is in the way of DROP DATABASE. A worker that is not done at once wakes the launcher,
+//! which then looks four times a second whether somebody wants the database alone, and stops the worker if so. Jobs whose looking may read whole tables come once an hour.
 //! What is not there (a database, the extension in it, a free place for a worker) is tried again in the next round.
+//!
+//! A worker is a superuser, and a database that is named may be anybody's: what it calls there is the extension's, and that a superuser's, or nothing is called.
 
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, pg_sys};
 
 use super::maintain;
 use crate::config;
+use crate::error::shown;
 use crate::pg::steps::Steps;
-use crate::pg::{catalog, process, shmem, worker};
+use crate::pg::{catalog, process, shmem, spi, worker};
 use crate::raw_function;
 
 /// While a worker is in a database, so often the launcher looks whether it is in the way.
@@ -149,18 +153,22 @@ impl Launcher {
     fn turn(&mut self) -> Option<Duration> {
         worker::reload();
         let naptime = config::worker_naptime();
-        let wanted = !config::worker_databases().is_empty();
-        if !wanted {
+        let is_busy;
+        if config::worker_databases().is_empty() {
             self.next = None;
+            is_busy = self.look();
         } else if self.next.is_none_or(|next| next <= Instant::now()) {
-            self.look();
+            is_busy = self.look();
+            // Who begins now says so if it takes long.
             self.round();
             self.next = Some(Instant::now() + naptime);
+        } else {
+            is_busy = self.look();
         }
         // A shorter naptime holds at once.
         self.next = self.next.map(|next| next.min(Instant::now() + naptime));
         let next = self.next.map(|next| next.saturating_duration_since(Instant::now()));
-        if self.look() {
+        if is_busy {
             Some(next.unwrap_or(LOOK).min(LOOK))
         } else {
             next
@@ -182,6 +190,45 @@ pub extern "C-unwind" fn memory_launcher(_argument: pg_sys::Datum) {
     }
 }
 
+/// Whether what a superuser would run here is the extension's: who makes a database can put a schema `memory` of its own there, and who owns a part of the
+/// extension can put what it likes in its place. An extension of before 0.2.0 has no jobs.
+fn is_to_be_trusted() -> bool {
+    // The jobs; and what is the extension's and not a superuser's.
+    const MEMBERS: &str = "SELECT count(*) FILTER (WHERE o.name = 'run_job'), string_agg(o.name, ', ' ORDER BY o.name) FILTER (WHERE NOT r.rolsuper IS TRUE)
+        FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace AND n.nspname = 'memory'
+        CROSS JOIN LATERAL (
+            SELECT p.proname::text, p.proowner FROM pg_depend AS d JOIN pg_proc AS p ON p.oid = d.objid AND p.pronamespace = n.oid
+            WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+            UNION ALL SELECT c.relname::text, c.relowner FROM pg_class AS c WHERE c.relnamespace = n.oid
+            UNION ALL VALUES ('schema memory', n.nspowner), ('extension memory_ext', e.extowner)
+        ) AS o (name, owner) LEFT JOIN pg_roles AS r ON r.oid = o.owner
+        WHERE e.extname = 'memory_ext'";
+    let (jobs, foreign) = spi::read_once(MEMBERS, &[], |rows| {
+        let rows = rows.first();
+        (
+            spi::unwrap(rows.get::<i64>(1)).unwrap_or_default(),
+            spi::unwrap(rows.get::<String>(2)),
+        )
+    });
+    if jobs > 0
+        && let Some(foreign) = &foreign
+    {
+        complain(
+            &format!("no superuser owns {}", shown(foreign)),
+            "Give it to one: what it is runs as a superuser.",
+        );
+    }
+    jobs == 1 && foreign.is_none()
+}
+
+/// To the server's log.
+fn complain(why: &str, hint: &str) {
+    let message = format!("the worker leaves database {:?} alone: {why}", catalog::database_name());
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "memory_ext")
+        .set_hint(hint)
+        .report(PgLogLevel::LOG_SERVER_ONLY);
+}
+
 /// A worker's process.
 #[pg_guard]
 #[unsafe(no_mangle)]
@@ -190,9 +237,15 @@ pub extern "C-unwind" fn memory_worker(argument: pg_sys::Datum) {
     let database = pg_sys::Oid::from(argument as u32);
     worker::visit(database);
     let steps = Steps::of_worker();
-    // An extension of before 0.2.0 has no jobs.
-    if catalog::relation_named("job_runs") == pg_sys::InvalidOid {
-        return;
+    match steps.attempt(is_to_be_trusted) {
+        Ok(true) => (),
+        Ok(false) => return,
+        Err(failure) => {
+            return complain(
+                &format!("{}: {}", failure.condition(), failure.message),
+                "It comes again in the next round.",
+            );
+        }
     }
     maintain::all(&steps, argument & HOURLY != 0, |job| {
         if let Ok(activity) = CString::new(format!("memory.maintain(): {}", job.name)) {

@@ -18,7 +18,7 @@ use pgrx::pg_sys;
 
 use super::lock::{self, Mode};
 use super::ring::{self, Place, Record, Ring};
-use super::{catalog, process, shmem, xact};
+use super::{catalog, process, shmem, worker, xact};
 
 /// A ring, and the worker that empties it.
 pub struct Drain {
@@ -263,6 +263,7 @@ impl Drain {
         BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGTERM);
         let database = pg_sys::Oid::from(argument.value() as u32);
         BackgroundWorker::connect_worker_to_spi_by_oid(Some(database), None);
+        worker::undisturbed();
         // Another may be at it: a transaction that called `write`, or a worker that was taken for lost.
         let mut patience = 40;
         while !BackgroundWorker::sigterm_received() {

@@ -3,9 +3,11 @@
 //! Protocol: whoever stays registers in `_PG_init` and calls `stay`, then `nap`s in a loop, outside of any transaction; it is told of SIGHUP by
 //! `reload`. A short-lived one calls `visit` first. SIGTERM is heard by both at the next interrupt check, as backends hear it, and ends the process.
 //! A database is never kept from whoever wants it alone (DROP DATABASE, which waits five seconds for others to leave): who stays asks
-//! `is_wanted_alone` while somebody visits it, and stops the visit.
+//! `is_wanted_alone` while somebody visits it for long, and stops the visit. A visit that is soon over wakes nobody; another wakes who started it, by its
+//! latch, whose address the visitor is given: shared memory is at the same place in every process of the server.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 
 use pgrx::pg_sys;
@@ -17,7 +19,19 @@ unsafe extern "C-unwind" {
     /// PostgreSQL's handler of SIGHUP.
     #[link_name = "SignalHandlerForConfigReload"]
     fn reload_later(signal: c_int);
+    #[link_name = "RegisterTimeout"]
+    fn new_timeout(id: c_uint, handler: unsafe extern "C-unwind" fn()) -> c_uint;
+    #[link_name = "enable_timeout_after"]
+    fn start_timeout(id: c_uint, ms: c_int);
+    /// Not by way of a guard, which is not for handlers of signals.
+    #[link_name = "SetLatch"]
+    fn wake(latch: *mut pg_sys::Latch);
 }
+
+/// A visit that is longer than this wakes who started it.
+const SHORT_MS: c_int = 200;
+/// The latch of who started this process.
+static HOST: AtomicPtr<pg_sys::Latch> = AtomicPtr::new(std::ptr::null_mut());
 
 /// What PostgreSQL is told of a worker: an exported function of this library.
 fn description(name: &str, function: &str) -> pg_sys::BackgroundWorker {
@@ -53,11 +67,15 @@ pub fn register(name: &str, function: &str) {
 pub struct Visit(*mut pg_sys::BackgroundWorkerHandle);
 
 impl Visit {
-    /// Starts a worker; None where no place is free. Who starts it is woken when it begins and ends.
+    /// Starts a worker; None where no place is free. Who starts it is woken if it takes long, not when it begins and ends.
     pub fn start(name: &str, function: &str, argument: u64) -> Option<Self> {
         let mut worker = description(name, function);
         worker.bgw_main_arg = pg_sys::Datum::from(argument);
-        worker.bgw_notify_pid = super::process::pid();
+        // SAFETY: this process's entry in shared memory, as long as it lives; afterwards another's.
+        let latch = unsafe { (&raw mut (*pg_sys::MyProc).procLatch).expose_provenance() };
+        for (to, from) in worker.bgw_extra.iter_mut().zip(latch.to_ne_bytes()) {
+            *to = from as c_char;
+        }
         let mut handle = std::ptr::null_mut();
         // SAFETY: outside of a transaction, so that the handle lives until it is freed; the struct is copied.
         let started = unsafe {
@@ -114,19 +132,59 @@ pub fn stay() -> bool {
     }
 }
 
-/// Who visits a database: connected as the superuser that the cluster was made with, undisturbed by settings that are for clients.
+/// In a handler of a signal: nothing but what PostgreSQL does in one.
+unsafe extern "C-unwind" fn call_host() {
+    // SAFETY: the latch of an entry of shared memory, which stays; to wake whoever has it now does no harm.
+    unsafe { wake(HOST.load(Ordering::Relaxed)) }
+}
+
+/// Wakes who started this visit, once, if it is not over by then.
+fn call_host_if_long() {
+    // Above all that PostgreSQL has: a new one is made.
+    const NEW: c_uint = 1000;
+    // SAFETY: this worker's description, which `Visit::start` has filled; its process has PostgreSQL's handler of SIGALRM since it began.
+    unsafe {
+        let extra = (*pg_sys::MyBgworkerEntry).bgw_extra;
+        let mut address = [0; size_of::<usize>()];
+        for (to, from) in address.iter_mut().zip(extra) {
+            *to = from as u8;
+        }
+        HOST.store(
+            std::ptr::with_exposed_provenance_mut(usize::from_ne_bytes(address)),
+            Ordering::Relaxed,
+        );
+        start_timeout(new_timeout(NEW, call_host), SHORT_MS);
+    }
+}
+
+/// Who visits a database: connected as the superuser that the cluster was made with.
 pub fn visit(database: pg_sys::Oid) {
     listen();
     // SAFETY: a worker's start.
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0) };
-    for (name, value) in [
+    undisturbed();
+    call_host_if_long();
+}
+
+/// Puts what is for clients aside: the settings of a database are its owner's, who need not be a superuser, as this worker is.
+pub fn undisturbed() {
+    const SETTINGS: &[(&CStr, &CStr)] = &[
         (c"search_path", c"pg_catalog, pg_temp"),
         (c"default_transaction_isolation", c"read committed"),
         (c"default_transaction_read_only", c"off"),
+        (c"default_transaction_deferrable", c"off"),
         (c"idle_in_transaction_session_timeout", c"0"),
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        (c"transaction_timeout", c"0"),
+        // Off, in a superuser's session, is a restore: triggers stand aside.
+        (c"row_security", c"on"),
+        (c"standard_conforming_strings", c"on"),
+        (c"default_tablespace", c""),
+        (c"temp_tablespaces", c""),
         // Who waits for a table would keep its job taken.
         (c"lock_timeout", c"10s"),
-    ] {
+    ];
+    for (name, value) in SETTINGS {
         // SAFETY: settings that exist, with values that they take.
         unsafe {
             pg_sys::SetConfigOption(
@@ -145,7 +203,7 @@ pub fn show(activity: &CStr) {
     unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, activity.as_ptr()) }
 }
 
-/// Waits until the time is over, somebody wakes this process, or a worker that it started begins or ends; without a time, until one of the others.
+/// Waits until the time is over or somebody wakes this process; without a time, until somebody does.
 /// Ends the process where it is asked to.
 pub fn nap(most: Option<Duration>) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH | most.map_or(0, |_| pg_sys::WL_TIMEOUT);
