@@ -316,10 +316,10 @@ pub fn fill(cluster: &Cluster, database: &str) {
     }
 }
 
-/// The top of the repository.
+/// The top of the repository: the one that cargo runs in, which need not be the one whose target/ this was copied from.
 pub fn root() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest
+    let manifest = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    Path::new(&manifest)
         .ancestors()
         .find(|path| path.join("scripts/cluster").is_file())
         .expect("scripts/cluster")

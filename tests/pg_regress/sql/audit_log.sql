@@ -135,6 +135,10 @@ ALTER SEQUENCE memory.audit_log_id_seq RENAME TO audit_log_gone;
 INSERT INTO memory.navigation (tenant_id, user_id, path) VALUES (memory.current_tenant_id(), 'ann', '/');
 ROLLBACK;
 BEGIN;
+:as_service
+INSERT INTO memory.navigation (tenant_id, user_id, path) VALUES (memory.current_tenant_id(), 'ann', '/');
+ROLLBACK;
+BEGIN;
 ALTER TABLE memory.legal_holds RENAME TO legal_holds_gone;
 :as_service
 INSERT INTO memory.navigation (tenant_id, user_id, path) VALUES (memory.current_tenant_id(), 'ann', '/');

@@ -86,6 +86,10 @@ INSERT INTO scopes_test.calls (takes, call, by_operator) SELECT 'admin', c, true
     $$place_legal_hold('u', 'x')$$,
     $$lift_legal_hold(memory.place_legal_hold('u', 'x'))$$,
     $$rotate_master_key()$$,
+    -- before the arguments are looked at
+    $$place_legal_hold('u', '')$$,
+    $$register_auth_key('scopes', 'none', 'x')$$,
+    $$issue_service_token('x', 'scopes-a', '{}', '1 hour')$$,
     $$register_auth_key('scopes', 'HS256', 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=', audience => '*', scopes => '{read}')$$,
     $$issue_service_token('x', 'scopes-a', '{read}', '1 hour')$$,
     $$revoke_service_token((SELECT token_id FROM memory.list_service_tokens() LIMIT 1))$$,
