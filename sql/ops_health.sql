@@ -4,7 +4,7 @@
 -- names of objects.
 
 CREATE FUNCTION memory.health() RETURNS jsonb
-LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, MDY' SET timezone = 'UTC'
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET datestyle = 'ISO, MDY' SET timezone = 'UTC'
 AS 'MODULE_PATHNAME', 'health_wrapper';
 COMMENT ON FUNCTION memory.health() IS
     'How the extension is in this database: {"status", "version", "checked_at", "latency_ms", "checks": {name: {"status", "latency_ms", "detail", "advice"}}}. '
@@ -13,7 +13,7 @@ COMMENT ON FUNCTION memory.health() IS
     'not read is degraded. An operator''s. Some 10 ms, whatever the tables hold.';
 
 CREATE FUNCTION memory.verify(OUT check_name text, OUT ok boolean, OUT detail text) RETURNS SETOF record
-LANGUAGE c VOLATILE ROWS 20 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c VOLATILE ROWS 20 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'verify_wrapper';
 COMMENT ON FUNCTION memory.verify() IS
     'Exercises the whole stack with a tenant of its own, which it rolls back: resolver, context, session, event, graph, searches, isolation, archive, audit, '

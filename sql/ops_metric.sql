@@ -9,7 +9,7 @@ COMMENT ON FUNCTION memory.counting_since() IS
 
 -- Runs as its owner: an operator may not read the tables that it measures; it takes nothing, and tells nothing but numbers.
 CREATE FUNCTION memory.metrics() RETURNS TABLE (name text, type text, help text, labels jsonb, value double precision)
-LANGUAGE sql VOLATILE ROWS 300 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql VOLATILE ROWS 300 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 BEGIN ATOMIC
     WITH tables AS MATERIALIZED (
         SELECT c.oid, c.relname::text AS relation, c.reltuples FROM pg_catalog.pg_class AS c

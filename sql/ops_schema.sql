@@ -21,13 +21,14 @@ COMMENT ON COLUMN memory.schema_expectation.definition IS
 ALTER TABLE memory.schema_expectation ALTER COLUMN kind SET STATISTICS 0, ALTER COLUMN relation SET STATISTICS 0,
     ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN definition SET STATISTICS 0;
 
--- How a value is written in a definition must not depend on who asks.
+-- How a value is written in a definition must not depend on who asks. Nor is any of these statements, which run a few milliseconds and are large, compiled:
+-- the planner, which knows little of the catalog, takes them for dear, and compiling them took seconds.
 CREATE FUNCTION memory.schema_objects(
     OUT kind text, OUT relation text, OUT name text, OUT definition text, OUT of_space boolean
 ) RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL SAFE COST 100000 ROWS 2000
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET extra_float_digits = 1 SET intervalstyle = postgres
-SET datestyle = 'ISO, MDY' SET timezone = 'UTC' SET bytea_output = hex SET standard_conforming_strings = on
+SET datestyle = 'ISO, MDY' SET timezone = 'UTC' SET bytea_output = hex SET standard_conforming_strings = on SET jit = off
 BEGIN ATOMIC
     WITH extension AS (
         SELECT e.oid, e.extowner, e.extconfig, e.extcondition FROM pg_extension AS e WHERE e.extname = 'memory_ext'
@@ -172,11 +173,27 @@ BEGIN ATOMIC
                 FROM pg_namespace AS n WHERE n.nspname = 'memory'
         ) AS o (kind, relation, acl, of_space)
         UNION ALL
+        -- What \d+ and \df+ show is the manual.
+        SELECT 'comment', o.kind || ' ' || o.relation, '', coalesce(quote_literal(d.description), 'NULL'), false
+        FROM (
+            SELECT CASE r.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END, r.relation,
+                'pg_catalog.pg_class'::regclass, r.oid, 0 FROM rel AS r WHERE r.relkind <> 'c' AND NOT r.of_space
+            UNION ALL SELECT 'COLUMN', r.relation || '.' || quote_ident(a.attname), 'pg_catalog.pg_class'::regclass, a.attrelid, a.attnum
+                FROM (SELECT t.relation, t.typrelid AS oid FROM type AS t
+                      UNION ALL SELECT u.relation, u.oid FROM rel AS u WHERE u.relkind IN ('r', 'p', 'v', 'm') AND NOT u.of_space) AS r
+                JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+            UNION ALL SELECT 'ROUTINE', r.relation, 'pg_catalog.pg_proc'::regclass, r.oid, 0 FROM routine AS r
+            UNION ALL SELECT 'TYPE', t.relation, 'pg_catalog.pg_type'::regclass, t.oid, 0 FROM type AS t
+            UNION ALL SELECT 'SCHEMA', quote_ident(n.nspname), 'pg_catalog.pg_namespace'::regclass, n.oid, 0 FROM pg_namespace AS n WHERE n.nspname = 'memory'
+        ) AS o (kind, relation, classoid, oid, part)
+        LEFT JOIN pg_description AS d ON d.objoid = o.oid AND d.classoid = o.classoid AND d.objsubid = o.part
+        UNION ALL
         SELECT 'dump', r.relation, '', 'WITH DATA ' || c.condition, false
         FROM extension AS e CROSS JOIN unnest(e.extconfig, e.extcondition) AS c (oid, condition) JOIN rel AS r ON r.oid = c.oid
     )
     SELECT o.kind, replace(replace(o.relation, v.prefix, '@vector@.'), t.prefix, '@pg_trgm@.'), o.name,
-        replace(replace(o.definition, v.prefix, '@vector@.'), t.prefix, '@pg_trgm@.'), o.of_space
+        -- a comment's words are no names
+        CASE o.kind WHEN 'comment' THEN o.definition ELSE replace(replace(o.definition, v.prefix, '@vector@.'), t.prefix, '@pg_trgm@.') END, o.of_space
     FROM object AS o CROSS JOIN vectors AS v CROSS JOIN trigrams AS t
     -- of a space, what keeps its rows apart and heard of
     WHERE NOT o.of_space OR o.kind IN ('row security', 'policy', 'trigger', 'trigger state', 'foreign key triggers', 'owner', 'public privileges');
@@ -200,6 +217,7 @@ COMMENT ON FUNCTION memory.record_schema() IS
 
 CREATE FUNCTION memory.schema_fingerprint() RETURNS text
 LANGUAGE sql STABLE
+SET jit = off
 BEGIN ATOMIC
     -- Where pgvector and pg_trgm stand is not told apart.
     SELECT encode(sha256(convert_to(string_agg(replace(concat_ws(chr(31), o.kind, o.relation, o.name, o.definition), '@pg_trgm@', '@vector@'), chr(30)
@@ -216,6 +234,7 @@ CREATE FUNCTION memory.schema_comparison(
     OUT kind text, OUT relation text, OUT name text, OUT expected text, OUT actual text
 ) RETURNS SETOF record
 LANGUAGE sql STABLE COST 100000 ROWS 10
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET jit = off
 BEGIN ATOMIC
     WITH actual AS (
         SELECT o.kind, o.relation, o.name, o.definition FROM memory.schema_objects() AS o
@@ -234,8 +253,8 @@ BEGIN ATOMIC
     FROM expected AS e FULL JOIN actual AS a ON a.kind = e.kind AND a.relation = e.relation AND a.name = e.name
     WHERE replace(e.definition, '@pg_trgm@', '@vector@') IS DISTINCT FROM replace(a.definition, '@pg_trgm@', '@vector@')
         -- what follows from another difference says nothing more
-        AND NOT (e.kind IS NULL AND a.kind IN ('storage', 'trigger state', 'owner', 'public privileges', 'foreign key triggers'))
-        AND NOT (a.kind IS NULL AND e.kind IN ('owner', 'foreign key triggers'))
+        AND NOT (e.kind IS NULL AND a.kind IN ('storage', 'trigger state', 'owner', 'public privileges', 'foreign key triggers', 'comment'))
+        AND NOT (a.kind IS NULL AND e.kind IN ('owner', 'foreign key triggers', 'comment'))
         AND (coalesce(e.kind, a.kind) IN ('relation', 'view') OR a.kind IS NOT NULL OR NOT EXISTS (
             SELECT FROM expected AS r WHERE r.kind = 'relation' AND r.relation = regexp_replace(e.relation, '^(TABLE|TYPE|SEQUENCE) ', '')
                 AND NOT EXISTS (SELECT FROM actual AS t WHERE t.kind = 'relation' AND t.relation = r.relation)));
@@ -248,7 +267,7 @@ CREATE FUNCTION memory.schema_grants(
     OUT object text, OUT role text, OUT privilege text, OUT expected boolean, OUT actual boolean
 ) RETURNS SETOF record
 LANGUAGE sql STABLE COST 10000 ROWS 10
-SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET jit = off
 BEGIN ATOMIC
     WITH extension AS (
         SELECT e.oid, e.extowner FROM pg_extension AS e WHERE e.extname = 'memory_ext'
@@ -278,7 +297,8 @@ BEGIN ATOMIC
         SELECT DISTINCT t.kind || ' ' || t.name AS object, a.grantee AS role, a.privilege_type || t.part AS privilege
         FROM thing AS t, LATERAL aclexplode(t.acl) AS a, extension AS e WHERE a.grantee NOT IN (0, e.extowner)
     ), granted AS (
-        SELECT g.grantee, p.object, privilege.words[1] || coalesce(' (' || trim(part.name) || ')', '') AS privilege
+        -- A profile names a function without its arguments.
+        SELECT g.grantee, regexp_replace(regexp_replace(p.object, '^(FUNCTION|PROCEDURE) ', 'ROUTINE '), '\(.*', '') AS object, privilege.words[1] || coalesce(' (' || trim(part.name) || ')', '') AS privilege
         FROM memory.access_grants AS g
         JOIN memory.profile_privileges AS p ON p.profile = g.profile OR p.profile = 'app' AND g.profile = 'service'
         CROSS JOIN LATERAL regexp_matches(p.privileges, '([A-Z]+)(?: *\(([^)]*)\))?', 'g') AS privilege (words)
@@ -288,10 +308,10 @@ BEGIN ATOMIC
         WHERE EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = g.grantee)
     ), expected AS (
         SELECT DISTINCT t.kind || ' ' || t.name AS object, g.grantee::oid AS role, g.privilege
-        FROM granted AS g JOIN thing AS t ON t.part = ''
-            -- A profile names a function without its arguments, and a space by its common shape.
-            AND (regexp_replace(regexp_replace(g.object, '^(FUNCTION|PROCEDURE) ', 'ROUTINE '), '\(.*', '') = t.kind || ' memory.' || t.plain
-                OR g.object = 'TABLE memory.embeddings' AND t.plain IN (SELECT s.relation FROM memory.embedding_spaces AS s) AND t.kind = 'TABLE')
+        FROM granted AS g JOIN thing AS t ON t.part = '' AND t.kind || ' memory.' || t.plain = g.object
+        -- a space by its common shape
+        UNION SELECT 'TABLE memory.' || quote_ident(s.relation), g.grantee::oid, g.privilege
+        FROM granted AS g CROSS JOIN memory.embedding_spaces AS s WHERE g.object = 'TABLE memory.embeddings'
         UNION SELECT 'SCHEMA memory', g.grantee::oid, 'USAGE' FROM granted AS g
     )
     SELECT coalesce(e.object, a.object), quote_ident(pg_get_userbyid(coalesce(e.role, a.role))), coalesce(e.privilege, a.privilege),
@@ -304,6 +324,7 @@ COMMENT ON FUNCTION memory.schema_grants() IS
 
 CREATE FUNCTION memory.schema_drift(OUT object text, OUT expected text, OUT actual text) RETURNS SETOF record
 LANGUAGE sql STABLE COST 100000 ROWS 10
+SET jit = off
 BEGIN ATOMIC
     WITH recorded AS (
         SELECT s.definition AS major, (current_setting('server_version_num')::integer / 10000)::text AS now
@@ -325,14 +346,14 @@ BEGIN ATOMIC
     SELECT f.object, f.expected, f.actual FROM found AS f ORDER BY f.object COLLATE "C", f.expected COLLATE "C", f.actual COLLATE "C";
 END;
 COMMENT ON FUNCTION memory.schema_drift() IS
-    'Where the extension''s schema is not as it was installed: dropped, added or changed columns, defaults, constraints, indexes, triggers, policies, rules and '
-    'functions, disabled triggers and row-level security, owners, and privileges that no profile gives. expected NULL: nothing should be there; '
+    'Where the extension''s schema is not as it was installed: dropped, added or changed columns, defaults, constraints, indexes, triggers, policies, rules, '
+    'functions and comments, disabled triggers and row-level security, owners, and privileges that no profile gives. expected NULL: nothing should be there; '
     'actual NULL: nothing is. Of embedding spaces: row-level security, policies, triggers, privileges. '
     'No rows: none. An operator''s. Some 200 ms.';
 
 CREATE FUNCTION memory.schema_repair(OUT step integer, OUT object text, OUT statement text) RETURNS SETOF record
 LANGUAGE sql STABLE COST 100000 ROWS 10
-SET search_path = pg_catalog, pg_temp
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET standard_conforming_strings = on SET jit = off
 BEGIN ATOMIC
     WITH vectors AS (
         SELECT quote_ident(n.nspname) || '.' AS prefix FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace WHERE e.extname = 'vector'
@@ -343,7 +364,7 @@ BEGIN ATOMIC
         WHERE s.kind = 'server' AND s.definition = (current_setting('server_version_num')::integer / 10000)::text
     ), changed AS (
         SELECT c.kind, replace(replace(c.relation, '@vector@.', v.prefix), '@pg_trgm@.', t.prefix) AS relation, c.name,
-            replace(replace(c.expected, '@vector@.', v.prefix), '@pg_trgm@.', t.prefix) AS expected,
+            CASE c.kind WHEN 'comment' THEN c.expected ELSE replace(replace(c.expected, '@vector@.', v.prefix), '@pg_trgm@.', t.prefix) END AS expected,
             c.actual, c.kind || ' ' || c.relation || CASE WHEN c.name = '' THEN '' ELSE '.' || c.name END AS object,
             -- a column that is added takes its default along, for the rows that are there
             (SELECT ' DEFAULT ' || d.definition FROM memory.schema_expectation AS d
@@ -395,12 +416,15 @@ BEGIN ATOMIC
             UNION ALL SELECT 71, 'CREATE POLICY ' || c.name || ' ON ' || c.relation || ' ' || c.expected WHERE c.kind = 'policy' AND c.expected IS NOT NULL
             UNION ALL SELECT 72, 'ALTER TABLE ' || c.relation || ' ' || c.expected WHERE c.kind = 'row security' AND c.expected IS NOT NULL
             UNION ALL SELECT 80, 'ALTER ' || c.relation || ' OWNER TO ' || o.name WHERE c.kind = 'owner' AND c.expected IS NOT NULL AND c.actual IS NOT NULL
+            UNION ALL SELECT 90, 'COMMENT ON ' || c.relation || ' IS ' || c.expected WHERE c.kind = 'comment' AND c.expected IS NOT NULL
             UNION ALL SELECT 81, 'REVOKE ALL ON ' || c.relation || ' FROM PUBLIC'
                 WHERE c.kind = 'public privileges' AND c.expected = 'none'
         ) AS r
         UNION ALL
         SELECT 'grant on ' || g.object || ' to ' || g.role, 82,
             CASE WHEN g.actual THEN 'REVOKE ' ELSE 'GRANT ' END || g.privilege || ' ON ' || g.object || CASE WHEN g.actual THEN ' FROM ' ELSE ' TO ' END || g.role
+                -- who had it with GRANT OPTION may have handed it on
+                || CASE WHEN g.actual THEN ' CASCADE' ELSE '' END
         FROM memory.schema_grants() AS g
         UNION ALL
         SELECT 'schema_expectation', 0, NULL WHERE NOT EXISTS (SELECT FROM recorded)
@@ -410,9 +434,11 @@ END;
 COMMENT ON FUNCTION memory.schema_repair() IS
     'Internal: the statements that take schema_drift() back, in the order in which they depend on each other; NULL where there is none to be had.';
 
--- Runs as its owner, whose the schema is; what it runs is made of schema_expectation, which nobody but a superuser writes.
+-- Runs as its owner, whose the schema is; what it runs is made of schema_expectation, which nobody but a superuser writes, and read as it was written,
+-- whatever the caller has set; nor has the caller a say in where an index goes.
 CREATE FUNCTION memory.repair_schema(dry_run boolean DEFAULT true, OUT object text, OUT statement text) RETURNS SETOF record
-LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET default_tablespace = ''
+SET check_function_bodies = on SET row_security = on
 AS 'MODULE_PATHNAME', 'repair_schema_wrapper';
 COMMENT ON FUNCTION memory.repair_schema(boolean) IS
     'The statements that make the extension''s schema what it was installed as, in the order in which they depend on each other; with dry_run false they have '

@@ -104,6 +104,18 @@ INSERT INTO planted (kind, statements) VALUES
     ('space with a policy', 'CREATE POLICY own ON memory.embeddings_drift_7c5b USING (true)'),
     ('space that is not audited', 'ALTER TABLE memory.embeddings_drift_7c5b DISABLE TRIGGER audit_insert'),
     ('space that a stranger reads', 'GRANT SELECT ON memory.embeddings_drift_7c5b TO regress_drift_stranger'),
+    ('stray grant that was handed on', 'GRANT USAGE ON SCHEMA memory TO regress_drift_stranger; GRANT SELECT ON memory.events TO regress_drift_stranger WITH GRANT OPTION; SET LOCAL ROLE regress_drift_stranger; GRANT SELECT ON memory.events TO regress_drift_operator; RESET ROLE'),
+    ('comment of a function lost', 'COMMENT ON FUNCTION memory.log_event IS NULL'),
+    ('comment of a procedure lost', 'COMMENT ON PROCEDURE memory.maintain IS NULL'),
+    ('comment of an aggregate''s kin, a type', 'COMMENT ON TYPE memory.tenant_resolution IS NULL'),
+    ('comment of a type''s column', 'COMMENT ON COLUMN memory.tenant_resolution.found IS $$it''s \another$$'),
+    ('comment of a table changed', 'COMMENT ON TABLE memory.events IS ''mine'''),
+    ('comment of a column lost', 'COMMENT ON COLUMN memory.events.payload IS NULL'),
+    ('comment of a view lost', 'COMMENT ON VIEW memory.system_health IS NULL'),
+    ('comment of a view''s column lost', 'COMMENT ON COLUMN memory.system_health.rows IS NULL'),
+    ('comment of a materialised view lost', 'COMMENT ON MATERIALIZED VIEW memory.user_stats IS NULL'),
+    ('comment of the schema lost', 'COMMENT ON SCHEMA memory IS NULL'),
+    ('comment added', 'COMMENT ON SEQUENCE memory.audit_log_id_seq IS ''mine'''),
     ('trigger of a kept column set', 'ALTER TABLE memory.nodes DISABLE TRIGGER USER'),
     ('several at once', 'DROP POLICY context ON memory.nodes; DROP TRIGGER audit_insert ON memory.nodes; ALTER TABLE memory.nodes DISABLE ROW LEVEL SECURITY; DROP INDEX memory.nodes_session_idx; REVOKE ALL ON memory.nodes FROM regress_drift_app');
 UPDATE planted SET statements = replace(statements, 'embeddings_drift_7c5b', (SELECT relation FROM memory.embedding_spaces));
@@ -156,6 +168,26 @@ SELECT operation FROM memory.audit_log WHERE table_name = 'sessions' AND row_key
 SET LOCAL ROLE regress_drift_app;
 SELECT count(*) FROM memory.sessions;
 ROLLBACK;
+-- What is run is what was recorded, whatever the operator has set, and what is made again stands where it did.
+SET allow_in_place_tablespaces = on;
+CREATE TABLESPACE regress_drift_space LOCATION '';
+BEGIN;
+DROP INDEX memory.events_occurred_at_idx;
+ALTER TABLE memory.personal_columns DROP CONSTRAINT personal_columns_treatment_check;
+COMMENT ON TABLE memory.events IS NULL;
+SET LOCAL ROLE regress_drift_operator;
+SET LOCAL standard_conforming_strings = off;
+SET LOCAL backslash_quote = on;
+SET LOCAL escape_string_warning = off;
+SET LOCAL default_tablespace = regress_drift_space;
+SET LOCAL check_function_bodies = off;
+SET LOCAL row_security = off;
+SELECT object FROM memory.repair_schema(false);
+SELECT * FROM memory.schema_drift();
+RESET ROLE;
+SELECT relname FROM pg_class WHERE reltablespace = (SELECT oid FROM pg_tablespace WHERE spcname = 'regress_drift_space');
+ROLLBACK;
+DROP TABLESPACE regress_drift_space;
 -- A table that has left the extension, and one that is gone, which nothing brings back.
 BEGIN;
 ALTER EXTENSION memory_ext DROP TABLE memory.search_languages;
