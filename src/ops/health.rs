@@ -73,14 +73,19 @@ struct Asked {
     advice: &'static str,
 }
 
-const ASKED: [Asked; 13] = [
+const ASKED: [Asked; 12] = [
     Asked {
         name: "row_security",
         status: Status::Failing,
-        sql: "SELECT count(*) = 0, coalesce('off: ' || string_agg(t.relation, ', ' ORDER BY t.relation), 'enabled and forced') FROM (
-                  SELECT e.relation FROM memory.schema_expectation AS e WHERE e.kind = 'row security' AND e.definition LIKE 'ENABLE%'
-                  UNION ALL SELECT 'memory.' || quote_ident(s.relation) FROM memory.embedding_spaces AS s
-              ) AS t JOIN pg_class AS c ON c.oid = to_regclass(t.relation) WHERE NOT (c.relrowsecurity AND c.relforcerowsecurity)",
+        sql: "SELECT count(*) FILTER (WHERE t.is_off) = 0 AND count(*) FILTER (WHERE t.is_recorded) > 0,
+                  CASE WHEN count(*) FILTER (WHERE t.is_recorded) = 0 THEN 'it is not recorded which tables have it'
+                      ELSE coalesce('off: ' || string_agg(t.relation, ', ' ORDER BY t.relation) FILTER (WHERE t.is_off), 'enabled and forced') END
+              FROM (
+                  SELECT o.relation, o.is_recorded, (c.relrowsecurity AND c.relforcerowsecurity) IS NOT TRUE AS is_off FROM (
+                      SELECT e.relation, true AS is_recorded FROM memory.schema_expectation AS e WHERE e.kind = 'row security' AND e.definition LIKE 'ENABLE%'
+                      UNION ALL SELECT 'memory.' || quote_ident(s.relation), false FROM memory.embedding_spaces AS s
+                  ) AS o LEFT JOIN pg_class AS c ON c.oid = to_regclass(o.relation)
+              ) AS t",
         advice: "SELECT * FROM memory.repair_schema() shows the statements, repair_schema(false) runs them.",
     },
     Asked {
@@ -102,8 +107,9 @@ const ASKED: [Asked; 13] = [
     Asked {
         name: "archival",
         status: Status::Degraded,
-        sql: "SELECT min(s.last_activity) > clock_timestamp() - interval '1 day 1 hour', 'the longest idle session has been so since ' || min(s.last_activity)
-              FROM memory.sessions AS s HAVING count(*) > 0",
+        // The end of its index: a count beside it would read them all.
+        sql: "SELECT s.last_activity > clock_timestamp() - interval '1 day 1 hour', 'the longest idle session has been so since ' || s.last_activity
+              FROM memory.sessions AS s ORDER BY s.last_activity LIMIT 1",
         advice: "Nobody archives: CALL memory.maintain() by pg_cron, or name this database in memory.worker_databases. A legal hold keeps sessions, too.",
     },
     Asked {
@@ -153,16 +159,6 @@ const ASKED: [Asked; 13] = [
                   WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND a.xact_start < clock_timestamp() - interval '1 hour'
               ) AS t",
         advice: "An open transaction keeps VACUUM from dead rows, seals from being set, and, where it has changed tenants, the resolver's cache from being used: end it.",
-    },
-    Asked {
-        name: "embedding_index",
-        status: Status::Degraded,
-        sql: "SELECT count(*) = 0, coalesce(string_agg(format('%s: some %s embeddings are not in its index', s.model, codes.reltuples), '; '), 'nothing large is left out')
-              FROM memory.embedding_spaces AS s
-              JOIN pg_class AS codes ON codes.relname = s.relation || '_codes' AND codes.relnamespace = 'memory'::regnamespace
-              JOIN pg_class AS near ON near.relname = s.relation || '_near' AND near.relnamespace = 'memory'::regnamespace
-              WHERE codes.reltuples > 1000000 AND near.reltuples < codes.reltuples / 10",
-        advice: "Where a user has more than 20,000 embeddings, SELECT memory.index_embeddings() until nothing waits; CALL memory.maintain() does.",
     },
     Asked {
         name: "invalid_indexes",
@@ -253,21 +249,24 @@ fn ring(what: &str, fill: Option<Fill>, advice: &str) -> Finding {
 }
 
 fn master_key() -> Finding {
-    let needed = text(
+    // Reads the tenants, which is for where something is wrong.
+    let is_needed = || {
+        text(
         "SELECT 'needed' WHERE EXISTS (SELECT FROM memory.user_keys) OR EXISTS (SELECT FROM memory.tenants AS t WHERE t.encryption_enabled)
              OR EXISTS (SELECT FROM memory.auth_keys AS k WHERE k.wrapped_secret IS NOT NULL)
              OR EXISTS (SELECT FROM (SELECT a.tag FROM memory.audit_seals AS a ORDER BY a.seal_id DESC LIMIT 1) AS s WHERE s.tag IS NOT NULL)",
     )
-    .is_some();
+    .is_some()
+    };
     let bad = |detail: String, advice: &str| {
-        if needed {
+        if is_needed() {
             Finding::failing(format!("{detail}; there is what it has encrypted or signed"), advice)
         } else {
             Finding::degraded(detail, advice)
         }
     };
     match (config::master_key_file(), config::master_key_command()) {
-        (None, None) if !needed => Finding::ok("none; nothing needs one"),
+        (None, None) if !is_needed() => Finding::ok("none; nothing needs one"),
         (None, None) => bad(
             "there is no master key".to_owned(),
             "Set memory.master_key_file or memory.master_key_command as it was.",
@@ -281,13 +280,71 @@ fn master_key() -> Finding {
     }
 }
 
+/// So many embeddings of a user are ranked without the index, and up to so many wait in all before anything is said.
+const EXACT: i64 = 20_000;
+const MANY_WAIT: f32 = 1_000_000.0;
+
+/// Two things. Whether the index of a space is there and usable: exactly, where the space has more embeddings than one user's may be without it. And whether
+/// index_embeddings() is called at all: by what the last VACUUM or ANALYZE counted, for who has more than `EXACT` is known only by reading all that wait.
+fn embedding_index() -> Finding {
+    // A space whose vectors are too long for an index has none by design.
+    const SPACES: &str = "SELECT s.model, quote_ident(s.relation), i.indexrelid IS NOT NULL, coalesce(i.indisvalid AND i.indisready, false),
+            coalesce(codes.reltuples, 0), coalesce(near.reltuples, 0)
+        FROM memory.embedding_spaces AS s
+        LEFT JOIN pg_class AS near ON near.relname = s.relation || '_near' AND near.relnamespace = 'memory'::regnamespace
+        LEFT JOIN pg_index AS i ON i.indexrelid = near.oid
+        LEFT JOIN pg_class AS codes ON codes.relname = s.relation || '_codes' AND codes.relnamespace = 'memory'::regnamespace
+        WHERE near.oid IS NOT NULL OR s.dimensions <= CASE s.quantization WHEN 'none' THEN 2000 WHEN 'half' THEN 4000 ELSE 16000 END
+        ORDER BY s.model";
+    type Space = (String, String, bool, bool, f32, f32);
+    let spaces: Vec<Space> = spi::read_once(SPACES, &[], |rows| {
+        rows.filter_map(|row| {
+            Some((
+                spi::unwrap(row.get(1))?,
+                spi::unwrap(row.get(2))?,
+                spi::unwrap(row.get(3))?,
+                spi::unwrap(row.get(4))?,
+                spi::unwrap(row.get(5))?,
+                spi::unwrap(row.get(6))?,
+            ))
+        })
+        .collect()
+    });
+    let (mut lost, mut waiting) = (Vec::new(), Vec::new());
+    for (model, relation, is_there, is_valid, codes, near) in spaces {
+        if !is_valid {
+            let many = format!("SELECT count(*) > {EXACT} FROM (SELECT FROM memory.{relation} LIMIT {EXACT} + 1) AS t");
+            if spi::read_once(&many, &[], |rows| spi::unwrap(rows.first().get_one())) == Some(true) {
+                let state = if is_there { "is not valid" } else { "is not there" };
+                lost.push(format!("{model}: the index of more than {EXACT} embeddings {state}"));
+            }
+        } else if codes > MANY_WAIT && near < codes / 10.0 {
+            waiting.push(format!("{model}: some {codes} embeddings are not in its index"));
+        }
+    }
+    if !lost.is_empty() {
+        lost.append(&mut waiting);
+        return Finding::degraded(
+            lost.join("; "),
+            "Searches of many read every embedding. REINDEX INDEX CONCURRENTLY it where it is not valid; where it is not there, restore it from a dump of the schema, or make the space anew.",
+        );
+    }
+    if waiting.is_empty() {
+        return Finding::ok("nothing large is left out");
+    }
+    Finding::degraded(
+        waiting.join("; "),
+        "Where a user has more than 20,000 embeddings, SELECT memory.index_embeddings() until nothing waits; CALL memory.maintain() does.",
+    )
+}
+
 fn replication() -> Finding {
     if !xact::is_standby() {
         return Finding::ok("a primary");
     }
     let behind = text(
         "SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::bigint::text
-         WHERE pg_last_wal_receive_lsn() IS DISTINCT FROM pg_last_wal_replay_lsn()",
+         WHERE pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()",
     );
     match behind.and_then(|seconds| seconds.parse::<i64>().ok()) {
         Some(seconds) if seconds > 60 => Finding::degraded(
@@ -300,6 +357,19 @@ fn replication() -> Finding {
 
 /// In what these read nothing of the tables can be read before the update.
 const OF_THIS_VERSION: [&str; 2] = ["jobs", "worker"];
+
+/// What is another server's on a standby; the rest is as the primary wrote it, and for the primary to mend.
+const OF_THIS_SERVER: [&str; 9] = [
+    "library",
+    "version",
+    "replication",
+    "violations_ring",
+    "access_ring",
+    "master_key",
+    "resolver",
+    "transactions",
+    "worker",
+];
 
 fn findings(mut each: impl FnMut(&'static str, &dyn Fn() -> Finding)) {
     each("library", &library);
@@ -320,6 +390,7 @@ fn findings(mut each: impl FnMut(&'static str, &dyn Fn() -> Finding)) {
         )
     });
     each("master_key", &master_key);
+    each("embedding_index", &embedding_index);
     for asked in &ASKED {
         if !OF_THIS_VERSION.contains(&asked.name) || catalog::relation_named("jobs") != pg_sys::InvalidOid {
             each(asked.name, &|| ask(asked));
@@ -349,7 +420,9 @@ fn health() -> JsonB {
             let mut check =
                 json!({"status": finding.status.word(), "latency_ms": milliseconds(since), "detail": finding.detail});
             if let Some(advice) = finding.advice {
-                check["advice"] = Value::String(advice);
+                let elsewhere = xact::is_standby() && !OF_THIS_SERVER.contains(&name);
+                let to = if elsewhere { "On the primary: " } else { "" };
+                check["advice"] = Value::String(format!("{to}{advice}"));
             }
             checks.insert(name.to_owned(), check);
         });

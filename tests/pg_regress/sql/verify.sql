@@ -140,6 +140,69 @@ BEGIN;
 ALTER TABLE memory.legal_holds RENAME TO holds;
 SELECT * FROM unwell();
 ROLLBACK;
+-- What takes settings, time or numbers to come about.
+BEGIN;
+ALTER TABLE memory.nodes RENAME TO gone;
+SELECT status, name, state, detail FROM unwell() WHERE name = 'row_security';
+ROLLBACK;
+BEGIN;
+DELETE FROM memory.schema_expectation;
+SELECT * FROM unwell();
+ROLLBACK;
+BEGIN;
+INSERT INTO memory.jobs VALUES ('archival', now(), 1, 1, 0, 1, '2026-01-02', 1, '2026-01-01', '2026-01-02', '55P03 lock_not_available'),
+    ('expiry', now(), 1, 1, 0, 1, '2026-01-02', 1, '2026-01-02', '2026-01-01', '55P03 lock_not_available');
+SELECT * FROM unwell();
+ROLLBACK;
+-- what the functions beneath say stands for what it takes hours to bring about
+BEGIN;
+CREATE OR REPLACE FUNCTION memory.worker_status(OUT configured boolean, OUT naptime double precision, OUT last_round_at timestamptz, OUT rounds bigint) RETURNS record
+LANGUAGE sql VOLATILE AS $$ SELECT true, 60::float8, '2020-01-01'::timestamptz, 1::bigint $$;
+CREATE OR REPLACE FUNCTION pg_catalog.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql STABLE AS $$ SELECT '2020-01-01'::timestamptz $$;
+SELECT * FROM unwell() WHERE name = 'worker';
+CREATE OR REPLACE FUNCTION memory.worker_status(OUT configured boolean, OUT naptime double precision, OUT last_round_at timestamptz, OUT rounds bigint) RETURNS record
+LANGUAGE sql VOLATILE AS $$ SELECT true, 3600::float8, now() - interval '2 hours', 1::bigint $$;
+SELECT * FROM unwell() WHERE name = 'worker';
+ROLLBACK;
+BEGIN;
+CREATE OR REPLACE FUNCTION memory.tenant_cache_stats(OUT ttl_ms bigint, OUT capacity bigint, OUT size bigint, OUT hits bigint, OUT misses bigint, OUT evictions bigint,
+    OUT hit_ratio double precision, OUT shared boolean) RETURNS SETOF record
+LANGUAGE sql VOLATILE ROWS 1 AS $$ SELECT 60000::int8, 100::int8, 80::int8, 8000::int8, 2000::int8, 7::int8, 0.8::float8, true $$;
+SELECT * FROM unwell();
+ROLLBACK;
+BEGIN;
+CREATE OR REPLACE FUNCTION pg_catalog.pg_stat_get_dead_tuples(oid) RETURNS bigint LANGUAGE sql STABLE
+RETURN CASE WHEN $1 IN ('memory.events'::regclass, 'memory.nodes'::regclass) THEN 100001 ELSE 0 END;
+CREATE OR REPLACE FUNCTION pg_catalog.pg_stat_get_live_tuples(oid) RETURNS bigint LANGUAGE sql STABLE RETURN CASE WHEN $1 = 'memory.events'::regclass THEN 200001 ELSE 300000 END;
+SELECT * FROM unwell();
+ROLLBACK;
+SET allow_system_table_mods = on;
+BEGIN;
+CREATE OR REPLACE VIEW pg_catalog.pg_prepared_xacts AS
+    SELECT '1'::xid AS transaction, v.gid, now() - v.age AS prepared, current_user AS owner, v.database FROM (VALUES
+        ('old', interval '61 minutes', current_database()), ('new', '59 minutes', current_database()), ('elsewhere', '1 day', 'postgres')) AS v (gid, age, database);
+SELECT * FROM unwell();
+ALTER VIEW pg_catalog.pg_stat_activity RENAME TO pg_stat_activity_before;
+CREATE VIEW pg_catalog.pg_stat_activity AS SELECT v.pid, current_database() AS datname, 'client backend' AS backend_type, now() - v.age AS xact_start
+    FROM (VALUES (1, interval '61 minutes'), (2, '59 minutes')) AS v (pid, age);
+SELECT * FROM unwell();
+ROLLBACK;
+RESET allow_system_table_mods;
+-- the index of a space, which has to be missed by somebody
+BEGIN;
+SET LOCAL session_replication_role = replica;
+CREATE FUNCTION fill(upto int) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+    EXECUTE (SELECT format('INSERT INTO memory.%I (tenant_id, user_id, node_id, vector_type, model, embedding) SELECT memory.tenant_id(''verify''), ''u'', memory.uuid_v7(), ''query'', ''verify'', ''[1,2,3,4,5,6,7,8]'' FROM generate_series(1, $1)', relation)
+        FROM memory.embedding_spaces) USING upto;
+END $$;
+SELECT fill(20000);
+UPDATE pg_index SET indisvalid = false WHERE indexrelid = (SELECT ('memory.' || relation || '_near')::regclass FROM memory.embedding_spaces);
+SELECT name FROM unwell();
+SELECT fill(1);
+SELECT name, state, detail FROM unwell() WHERE name = 'embedding_index';
+SELECT format('DROP INDEX memory.%I', relation || '_near') FROM memory.embedding_spaces \gexec
+SELECT name, state, detail FROM unwell() WHERE name = 'embedding_index';
+ROLLBACK;
 -- in a READ ONLY transaction it works as well, and takes no transaction id
 BEGIN READ ONLY;
 SELECT memory.health() ->> 'status' AS status, pg_current_xact_id_if_assigned();
