@@ -69,6 +69,11 @@ SELECT count(*) - :before BETWEEN 2 AND 4 AS three FROM memory.data_access_log;
 SET memory.log_reads = full;
 
 -- auditors of the tenant read it; nobody changes it
+SELECT memory.set_security_context('access-b', 'zoe', is_local => false);
+SELECT memory.get_preferences();
+SELECT memory.set_security_context('access-a', service_name => 'desk', is_local => false);
+SELECT memory.flush_data_access_log() >= 0 AS flushed;
+SELECT count(*) FROM memory.data_access_log WHERE tenant_id = memory.tenant_id('access-b') AND user_id = 'zoe';
 SET ROLE access_auditor;
 SELECT count(*) > 15 AS some, count(DISTINCT tenant_id) FROM memory.data_access_log;
 DELETE FROM memory.data_access_log;

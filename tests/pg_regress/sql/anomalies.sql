@@ -97,6 +97,26 @@ UNION ALL SELECT gen_random_uuid(), '2026-03-02 12:00+00'::timestamptz - i * int
 SELECT kind, subject, round(score::numeric, 1) AS score FROM memory.security_anomalies('2026-03-02 11:00', '1 hour');
 INSERT INTO memory.data_access_log (id, occurred_at, function_name, tenant_id, user_id, actor_role, login_role) VALUES (gen_random_uuid(), '2026-02-20 12:10+00', 'export_user_data', :'b', 'w1', 'svc', 'svc');
 SELECT kind, subject FROM memory.security_anomalies('2026-03-02 11:00', '1 hour') WHERE kind = 'export_hour';
+-- what is refused for other reasons is no probing, however varied; tenants that there are not are
+INSERT INTO memory.security_violations (occurred_at, kind, detail, tenant_id, user_id, actor_role, login_role, pid)
+SELECT '2026-03-09 10:00+00'::timestamptz + i * interval '1 second', kind, 'x' || i, :'b'::uuid, kind, 'app', 'shop', 1
+FROM unnest('{refused_token,unknown_tenant}'::text[]) AS kind, generate_series(1, 8) AS i;
+SELECT kind, subject FROM memory.security_anomalies('2026-03-09 11:00', '1 hour');
+-- exports, each for itself: one by hand that another user's request, another tenant's, or one at another time does not explain counts; one that a request performed counts
+-- once; what was refused, and what was no export, does not; half an hour before midnight is near half an hour after it
+INSERT INTO memory.tenants (slug) VALUES ('anomaly-c'), ('anomaly-d');
+SELECT memory.tenant_id('anomaly-c') AS c, memory.tenant_id('anomaly-d') AS d \gset
+INSERT INTO memory.data_access_log (id, occurred_at, function_name, tenant_id, user_id, actor_role, login_role)
+SELECT gen_random_uuid(), '2026-04-01 12:00+00'::timestamptz - i * interval '1 day', 'export_user_data', tenant, 'w1', 'svc', 'svc' FROM generate_series(1, 11) AS i, unnest(ARRAY[:'c', :'d']::uuid[]) AS tenant
+UNION ALL SELECT gen_random_uuid(), '2026-03-30 23:30+00', 'export_user_data', :'c', 'w1', 'svc', 'svc'
+UNION ALL SELECT gen_random_uuid(), '2026-04-02 00:00+00'::timestamptz + minutes * interval '1 minute', 'export_user_data', tenant, user_id, 'svc', 'svc'
+FROM (VALUES (30, :'c'::uuid, 'c'), (30, :'d'::uuid, 'x'), (5, :'d'::uuid, 'x'), (30, :'d'::uuid, 'y'), (40, :'d'::uuid, 'z')) AS v (minutes, tenant, user_id);
+INSERT INTO memory.privacy_requests (tenant_id, user_id, kind, state, due_at, requested_by, finished_at, finished_by)
+SELECT tenant, user_id, kind, state, '2026-05-01', 'svc', '2026-04-02 00:00+00'::timestamptz + minutes * interval '1 minute', 'desk'
+FROM (VALUES (30, :'d'::uuid, 'x', 'export', 'done'), (40, :'c'::uuid, 'z', 'export', 'done'), (20, :'d'::uuid, 'e', 'erase', 'done'), (25, :'d'::uuid, 'r', 'export', 'refused')) AS v (minutes, tenant, user_id, kind, state);
+SELECT kind, subject, detail ->> 'tenant_id' = :'d' AS of_d, to_char((detail ->> 'at')::timestamptz, 'HH24:MI') AS at, detail -> 'request_id' <> 'null' AS by_request
+FROM memory.security_anomalies('2026-04-02 01:00', '1 hour') ORDER BY 4, 2;
+DELETE FROM memory.privacy_requests WHERE tenant_id IN (:'c', :'d');
 CREATE ROLE anomaly_service LOGIN;
 SELECT FROM memory.grant_access('anomaly_service', 'service', '{anomaly-a}');
 SET SESSION AUTHORIZATION anomaly_service;
@@ -129,5 +149,5 @@ DROP TABLE planted, hours;
 DROP OWNED BY anomaly_auditor;
 SELECT memory.revoke_access(r::regrole) FROM unnest('{anomaly_auditor,anomaly_other,anomaly_service}'::text[]) r;
 DELETE FROM memory.privacy_requests WHERE tenant_id = :'a';
-DELETE FROM memory.tenants WHERE slug IN ('anomaly-a', 'anomaly-b');
+DELETE FROM memory.tenants WHERE slug IN ('anomaly-a', 'anomaly-b', 'anomaly-c', 'anomaly-d');
 DROP ROLE anomaly_auditor, anomaly_other, anomaly_service;

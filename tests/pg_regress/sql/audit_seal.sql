@@ -201,6 +201,13 @@ SET ROLE seal_auditor_all;
 SELECT count(*) > 3 AS seals FROM memory.audit_seals;
 SELECT count(*) FROM memory.audit_leaves;
 DELETE FROM memory.audit_seals;
+RESET ROLE;
+-- salts are nobody's, whatever was granted
+GRANT SELECT ON memory.audit_leaves TO seal_auditor_all;
+SET ROLE seal_auditor_all;
+SELECT count(*) FROM memory.audit_leaves;
+RESET ROLE;
+REVOKE SELECT ON memory.audit_leaves FROM seal_auditor_all;
 SET ROLE seal_service;
 SELECT memory.audit_head();
 SELECT memory.verify_audit_log();

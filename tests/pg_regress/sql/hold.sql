@@ -95,10 +95,24 @@ SELECT FROM memory.set_preferences('{"a": 1}', user_id => 'bob');
 DELETE FROM memory.preferences WHERE user_id = 'bob';
 
 -- a_hold_stands_until_the_last_one_is_lifted
-\connect - hold_operator
+-- in a context only what it covers is listed and lifted
+\connect - postgres
+SELECT FROM memory.set_security_context('hold-b', service_name => 'tests', is_local => false);
+SELECT reason FROM memory.list_legal_holds();
 SELECT memory.lift_legal_hold(:'first');
+SELECT FROM memory.set_security_context('hold-a', 'bob', is_local => false);
+SELECT reason FROM memory.list_legal_holds();
+SELECT memory.lift_legal_hold(:'first');
+SELECT FROM memory.set_security_context('hold-a', 'ann', is_local => false);
+SELECT reason FROM memory.list_legal_holds();
+SELECT FROM memory.clear_security_context();
+SET ROLE hold_operator;
+SELECT memory.lift_legal_hold(:'first');
+SELECT reason FROM memory.list_legal_holds('hold-a');
 SELECT memory.lift_legal_hold(:'first');
 SELECT memory.lift_legal_hold('00000000-0000-7000-8000-000000000000');
+RESET ROLE;
+SELECT lifted_by FROM memory.legal_holds WHERE lifted_at IS NOT NULL;
 \connect - hold_service
 SELECT FROM memory.set_security_context('hold-a', service_name => 'tests', is_local => false);
 SELECT memory.check_hold('00000000-0000-7000-8000-00000000b01a', 'ann');

@@ -46,11 +46,19 @@ SELECT memory.clear_security_context();
 -- it is not audited
 SELECT count(*) FROM memory.audit_log WHERE id > :before AND table_name = 'performance_metrics';
 
--- operators
+-- operators; what was measured before is not in the summary
+INSERT INTO memory.performance_metrics (tenant_id, recorded_at, category, name, value, unit)
+VALUES (memory.tenant_id('perf-a'), now() - interval '25 hours', 'retrieval', 'yesterday', 1, 'ms');
 SET ROLE perf_operator;
+SELECT count(*) FROM memory.performance_summary(now() - interval '26 hours') WHERE name = 'yesterday';
+SELECT bool_and(rank > before) AS in_order, count(*) > 2 AS some
+FROM (SELECT rank, lag(rank) OVER () AS before FROM (SELECT concat_ws(' ', tenant_id, category, name, unit) AS rank FROM memory.performance_summary(now() - interval '26 hours')) AS s) AS s;
 SELECT tenant_id = memory.tenant_id('perf-a') AS of_a, category, name, unit, samples, average, lowest, p50, p95, p99, highest, last_at <= clock_timestamp() AS last
 FROM memory.system_performance_summary WHERE tenant_id IN (memory.tenant_id('perf-a'), memory.tenant_id('perf-b')) ORDER BY 1 DESC, 2, 3;
 SELECT count(*) FROM memory.performance_metrics;
+RESET ROLE;
+DELETE FROM memory.performance_metrics WHERE name = 'yesterday';
+SET ROLE perf_operator;
 SELECT count(*) > 30 AS tables, bool_and(rows >= 0 AND dead_rows >= 0 AND table_bytes >= 0 AND index_bytes >= 0 AND transaction_age >= 0) AS counted FROM memory.system_health;
 RESET ROLE;
 
@@ -68,7 +76,11 @@ SELECT count(*) FROM memory.get_tenant_memory_usage('perf-a') WHERE relation ~ '
 SELECT memory.get_tenant_memory_usage('perf-c');
 SELECT memory.get_tenant_memory_usage(NULL);
 
--- the statistics are as of the last refresh, and name nobody
+-- the statistics are as of the last refresh, and name nobody; one was active the day before yesterday, one is in the archive alone
+RESET ROLE;
+INSERT INTO memory.sessions (tenant_id, user_id, session_id, last_activity) VALUES (memory.tenant_id('perf-b'), 'bea', 's', now() - interval '36 hours');
+SELECT memory.archive_session('perf-b', 'cat', 's', '{}', '2020-01-01', '2020-01-01') IS NOT NULL AS archived;
+SET ROLE perf_operator;
 SELECT memory.refresh_analytics_views();
 SELECT t.slug, s.users, s.users_of_the_day, s.users_of_the_month, s.sessions, s.nodes, s.relationships, s.nodes_p50, s.nodes_p95, s.nodes_greatest, s.last_activity > now() - interval '1 minute' AS just_now
 FROM memory.user_stats AS s JOIN memory.tenants AS t ON t.id = s.tenant_id WHERE t.slug ~ '^perf-' ORDER BY 1;
@@ -107,6 +119,8 @@ SELECT name, count(*) FROM memory.performance_metrics WHERE tenant_id IN (memory
 SELECT table_name, operation, sum(row_count) FROM memory.audit_log WHERE id > :before AND table_name = 'performance_metrics' GROUP BY 1, 2;
 
 DELETE FROM memory.performance_metrics;
+DELETE FROM memory.sessions WHERE tenant_id = memory.tenant_id('perf-b');
+DELETE FROM memory.agent_sessions_archive WHERE tenant_id = memory.tenant_id('perf-b');
 SELECT memory.set_security_context('perf-a', service_name => 'x', is_local => false);
 SELECT count(*) > 0 AS erased FROM memory.erase_user_data('ann');
 SELECT memory.clear_security_context();

@@ -88,6 +88,36 @@ SELECT count(*) FILTER (WHERE l::text ~ 'mountain|river|quoted') AS told, count(
 SET SESSION AUTHORIZATION document_service;
 SELECT memory.set_security_context('document-b', service_name => 'desk', is_local => false);
 
+-- however the rows were stored, each relation is in order, the times in UTC; of who has nothing there is nothing
+RESET SESSION AUTHORIZATION;
+INSERT INTO memory.sessions (tenant_id, user_id, session_id) SELECT memory.tenant_id('document-b'), 'ord', s FROM unnest('{z,y,x}'::text[]) AS s;
+INSERT INTO memory.events (tenant_id, user_id, session_id, event_id, event_type, payload)
+    SELECT memory.tenant_id('document-b'), 'ord', s, e, 'log', '{}' FROM unnest('{z,y}'::text[]) AS s, unnest('{9,10,1}'::text[]) AS e;
+INSERT INTO memory.nodes (tenant_id, user_id, node_id, content, context_type)
+    SELECT memory.tenant_id('document-b'), 'ord', ('00000000-0000-7000-8000-00000000000' || n)::uuid, '{}', 'tool_output' FROM unnest('{3,1,2}'::int[]) AS n;
+INSERT INTO memory.relationships (tenant_id, user_id, id, from_node_id, to_node_id, relationship_type)
+    SELECT memory.tenant_id('document-b'), 'ord', ('00000000-0000-7000-8000-00000000000' || n)::uuid, '00000000-0000-7000-8000-000000000001', '00000000-0000-7000-8000-000000000002', t
+    FROM (VALUES (3, 'led_to'), (1, 'produces'), (2, 'depends_on')) AS v (n, t);
+SET SESSION AUTHORIZATION document_service;
+SELECT memory.set_security_context('document-b', service_name => 'desk', is_local => false);
+SELECT count(memory.store_embedding(m, ('00000000-0000-7000-8000-00000000000' || n)::uuid, v::vector, t, user_id => 'ord'))
+FROM (VALUES ('document-n', '[1,2]'), ('document-m', '[1,2,3]')) AS s (m, v), unnest('{response,context,query}'::text[]) AS t, unnest('{2,1}'::int[]) AS n;
+SELECT count(memory.encrypt_field('ord', 'f' || n, 'x')) FROM generate_series(1, 4) AS n;
+RESET SESSION AUTHORIZATION;
+UPDATE memory.encrypted_fields SET created_at = created_at WHERE field = 'f1' AND user_id = 'ord';
+SET SESSION AUTHORIZATION document_service;
+SELECT memory.set_security_context('document-b', service_name => 'desk', is_local => false);
+SET timezone = 'Asia/Tokyo';
+SELECT memory.export_user_document('ord') AS ordered \gset
+SELECT r.key AS relation, jsonb_array_length(r.value) AS rows, r.value = (SELECT jsonb_agg(e ORDER BY e ->> 'session_id' COLLATE "C", e ->> 'event_id' COLLATE "C", e ->> 'node_id' COLLATE "C",
+    e ->> 'id' COLLATE "C", e ->> 'model' COLLATE "C", e ->> 'vector_type' COLLATE "C", e ->> 'field_id' COLLATE "C") FROM jsonb_array_elements(r.value) AS e) AS in_order
+FROM jsonb_each(:'ordered'::jsonb -> 'relations') AS r ORDER BY 1;
+SELECT r.key AS record, jsonb_array_length(r.value) > 1 AS some, r.value = (SELECT jsonb_agg(e ORDER BY e) FROM jsonb_array_elements(r.value) AS e) AS in_order
+FROM jsonb_each(:'ordered'::jsonb -> 'records') AS r WHERE r.key = 'audit_log';
+SELECT :'ordered'::jsonb #>> '{relations,sessions,0,started_at}' ~ '[+]00:00$' AS utc, :'ordered'::jsonb ->> 'exported_at' ~ '[+]00:00$' AS exported;
+SELECT memory.export_user_document('nobody') - 'exported_at' AS nobody;
+SELECT count(*) > 5 AS erased FROM memory.erase_user_data('ord');
+
 -- what is wrong is named, and nothing stays
 \set VERBOSITY terse
 CREATE TEMP TABLE bad (n serial, document jsonb);

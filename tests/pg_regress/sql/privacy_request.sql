@@ -28,6 +28,7 @@ SELECT memory.request_privacy('erase', 'ann', due => NULL);
 SELECT memory.request_privacy('erase', 'ann', tenant => 'request-b');
 SELECT memory.request_privacy('erase', 'ann', tenant => 'request-none');
 SELECT memory.list_privacy_requests('open');
+SELECT memory.list_privacy_requests(overdue => NULL);
 SELECT memory.list_privacy_requests(tenant => 'request-b');
 SELECT memory.perform_privacy_request(NULL);
 SELECT memory.perform_privacy_request('00000000-0000-0000-0000-000000000000');
@@ -82,6 +83,18 @@ SELECT memory.refuse_privacy_request(:'refused', 'not the user who asked');
 SELECT kind, state, reason, finished_by FROM memory.list_privacy_requests('refused');
 SELECT memory.refuse_privacy_request(:'refused', 'again');
 SELECT memory.perform_privacy_request(:'refused');
+-- overdue is what is open past its time: held ones too, no longer those that are done or refused
+RESET SESSION AUTHORIZATION;
+SELECT memory.place_legal_hold('dan', 'case', 'request-a') AS hold \gset
+SET SESSION AUTHORIZATION request_service;
+SELECT memory.request_privacy('erase', 'dan', '0 s') AS held \gset
+SELECT memory.request_privacy('export', 'dan', '0 s') AS open \gset
+SELECT user_id, kind, state FROM memory.list_privacy_requests(overdue => true) ORDER BY kind;
+SELECT memory.refuse_privacy_request(:'held', 'x'), memory.refuse_privacy_request(:'open', 'x');
+SELECT user_id, kind, state FROM memory.list_privacy_requests(overdue => true);
+RESET SESSION AUTHORIZATION;
+SELECT memory.lift_legal_hold(:'hold');
+SET SESSION AUTHORIZATION request_service;
 -- not as a user, not as another tenant's service, not without a context
 BEGIN;
 SELECT memory.set_security_context('request-a', 'cat');
@@ -100,9 +113,11 @@ SELECT * FROM memory.list_privacy_requests();
 SELECT memory.perform_privacy_request(:'erase');
 SELECT memory.perform_privacy_request(:'erase', 'request-a');
 SELECT memory.refuse_privacy_request(:'erase', 'no');
+SELECT memory.request_privacy('export', 'zoe') IS NOT NULL AS requested;
 RESET SESSION AUTHORIZATION;
 -- the auditor's, and in the log
 SET ROLE request_auditor;
+SELECT count(DISTINCT tenant_id) AS tenants FROM memory.privacy_requests;
 SELECT kind, state, count(*) FROM memory.privacy_requests GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT operation, sum(row_count), bool_or(changes::text ~ 'ann|bob') AS names FROM memory.audit_log WHERE table_name = 'privacy_requests' GROUP BY 1 ORDER BY 1;
 RESET ROLE;

@@ -14,6 +14,8 @@ BEGIN
 END
 $$;
 
+-- nor past the function
+INSERT INTO memory.retention_policies (tenant_id, data_class, keep) VALUES ('00000000-0000-7000-8000-00000000e70a', 'nodes', '0');
 \connect - ret_operator
 -- what is no policy
 SELECT memory.set_retention_policy('secrets', '1 year');

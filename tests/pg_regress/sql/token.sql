@@ -252,6 +252,14 @@ SELECT memory.log_event('s-1', 'log', '{}', user_id => 'alice');
 ROLLBACK;
 \c - token_operator
 SELECT memory.revoke_service_token(:'token_id'), memory.revoke_service_token(:'token_id');
+SELECT revoked_at FROM memory.list_service_tokens('token-a') WHERE token_id = :'token_id' \gset
+SELECT FROM memory.revoke_service_token(:'token_id');
+SELECT revoked_at = :'revoked_at' AS stays FROM memory.list_service_tokens('token-a') WHERE token_id = :'token_id';
+-- of one tenant or of all, the oldest first
+SELECT count(memory.issue_service_token('s', t, '{read}', '1 hour')) FROM unnest('{token-a,token-b,token-a}'::text[]) AS t;
+SELECT count(*) FROM memory.list_service_tokens('token-b');
+SELECT count(*), bool_and((issued_at, token_id) > (before, id)) AS in_order
+FROM (SELECT issued_at, token_id, lag(issued_at) OVER () AS before, lag(token_id) OVER () AS id FROM memory.list_service_tokens()) AS t;
 SELECT memory.revoke_service_token('00000000-0000-7000-8000-0000000000ca');
 SELECT memory.revoke_service_token(NULL);
 \c - token_app
@@ -289,6 +297,9 @@ UPDATE memory.auth_keys SET tenants = NULL WHERE key_id = 'k1';
 SELECT memory.current_user_id();
 ROLLBACK;
 SELECT memory.revoke_auth_key('k1'), memory.revoke_auth_key('k1');
+SELECT revoked_at FROM memory.list_auth_keys() WHERE key_id = 'k1' \gset
+SELECT FROM memory.revoke_auth_key('k1');
+SELECT revoked_at = :'revoked_at' AS stays FROM memory.list_auth_keys() WHERE key_id = 'k1';
 SELECT memory.revoke_auth_key('k7');
 SELECT memory.revoke_auth_key(NULL);
 \c - token_app

@@ -139,7 +139,10 @@ SELECT extcondition[array_position(extconfig, 'memory.user_keys'::regclass::oid)
 DELETE FROM memory.user_keys;
 SELECT * FROM trust_try('SELECT 1');
 SELECT FROM memory.encrypt_field('ann', 'later', 'x', 'trust-a');
+-- whom another tenant knows by the same id has a key of their own there
+SELECT FROM memory.encrypt_field('bob', 'elsewhere', 'x', 'trust-b');
 SELECT memory.import_user_keys(keys) FROM trust_keys;
+SELECT count(*) FILTER (WHERE is_current) AS current FROM memory.user_keys WHERE user_id = 'bob';
 SELECT memory.import_user_keys(keys) FROM trust_keys;
 SELECT * FROM trust_try('SELECT 1');
 SELECT user_id, count(*), count(*) FILTER (WHERE is_current) AS current FROM memory.user_keys GROUP BY 1 ORDER BY 1;
