@@ -102,6 +102,8 @@ INSERT INTO memory.security_violations (occurred_at, kind, detail, tenant_id, us
 SELECT '2026-03-09 10:00+00'::timestamptz + i * interval '1 second', kind, 'x' || i, :'b'::uuid, kind, 'app', 'shop', 1
 FROM unnest('{refused_token,unknown_tenant}'::text[]) AS kind, generate_series(1, 8) AS i;
 SELECT kind, subject FROM memory.security_anomalies('2026-03-09 11:00', '1 hour');
+-- more than a year counts as one
+SELECT DISTINCT (detail ->> 'until')::timestamptz - (detail ->> 'since')::timestamptz AS period FROM memory.security_anomalies('2026-03-09 11:00', '10 years') WHERE kind = 'refusals';
 -- exports, each for itself: one by hand that another user's request, another tenant's, or one at another time does not explain counts; one that a request performed counts
 -- once; what was refused, and what was no export, does not; half an hour before midnight is near half an hour after it
 INSERT INTO memory.tenants (slug) VALUES ('anomaly-c'), ('anomaly-d');

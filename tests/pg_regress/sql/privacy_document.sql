@@ -108,7 +108,9 @@ UPDATE memory.encrypted_fields SET created_at = created_at WHERE field = 'f1' AN
 SET SESSION AUTHORIZATION document_service;
 SELECT memory.set_security_context('document-b', service_name => 'desk', is_local => false);
 SET timezone = 'Asia/Tokyo';
+SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off;
 SELECT memory.export_user_document('ord') AS ordered \gset
+RESET enable_indexscan; RESET enable_indexonlyscan; RESET enable_bitmapscan;
 SELECT r.key AS relation, jsonb_array_length(r.value) AS rows, r.value = (SELECT jsonb_agg(e ORDER BY e ->> 'session_id' COLLATE "C", e ->> 'event_id' COLLATE "C", e ->> 'node_id' COLLATE "C",
     e ->> 'id' COLLATE "C", e ->> 'model' COLLATE "C", e ->> 'vector_type' COLLATE "C", e ->> 'field_id' COLLATE "C") FROM jsonb_array_elements(r.value) AS e) AS in_order
 FROM jsonb_each(:'ordered'::jsonb -> 'relations') AS r ORDER BY 1;

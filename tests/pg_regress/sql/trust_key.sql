@@ -143,6 +143,8 @@ SELECT FROM memory.encrypt_field('ann', 'later', 'x', 'trust-a');
 SELECT FROM memory.encrypt_field('bob', 'elsewhere', 'x', 'trust-b');
 SELECT memory.import_user_keys(keys) FROM trust_keys;
 SELECT count(*) FILTER (WHERE is_current) AS current FROM memory.user_keys WHERE user_id = 'bob';
+DELETE FROM memory.encrypted_fields WHERE tenant_id = '00000000-0000-7000-8000-00000000c01b' AND field = 'elsewhere';
+DELETE FROM memory.user_keys WHERE tenant_id = '00000000-0000-7000-8000-00000000c01b' AND user_id = 'bob';
 SELECT memory.import_user_keys(keys) FROM trust_keys;
 SELECT * FROM trust_try('SELECT 1');
 SELECT user_id, count(*), count(*) FILTER (WHERE is_current) AS current FROM memory.user_keys GROUP BY 1 ORDER BY 1;
