@@ -55,6 +55,9 @@ SELECT memory.allow_table('operator', 'SELECT', 'jobs');
 CREATE FUNCTION memory.note_job_run(job text, seconds double precision, batches bigint, rows bigint, error text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
+    -- A name is a label of metrics.
+    SELECT memory.check_word('job', memory.check_text('job', note_job_run.job),
+        '{violations,access_log,archival,expiry,retention,embeddings,statistics,analytics,seal,history}');
     INSERT INTO memory.job_runs (job, started_at, seconds, batches, rows, error)
     VALUES (note_job_run.job, clock_timestamp() - make_interval(secs => note_job_run.seconds), note_job_run.seconds,
         note_job_run.batches, note_job_run.rows, note_job_run.error);
@@ -70,7 +73,7 @@ BEGIN ATOMIC
         last_failure_at = coalesce(excluded.last_failure_at, j.last_failure_at), last_error = coalesce(excluded.last_error, j.last_error);
 END;
 COMMENT ON FUNCTION memory.note_job_run(text, double precision, bigint, bigint, text) IS
-    'Internal: notes that a run of a job has just ended, in job_runs and jobs.';
+    'Internal: notes that a run of a job has just ended, in job_runs and jobs. An unknown job is 22023, NULL 22004.';
 
 -- Runs as its owner: an operator has no privilege on what the jobs look at.
 -- row_security off, in a superuser's session, is a restore, where triggers stand aside; an owner of a database can set it for all who come.

@@ -284,7 +284,7 @@ fn master_key() -> Finding {
 const EXACT: i64 = 20_000;
 const MANY_WAIT: f32 = 1_000_000.0;
 
-/// Two things. Whether the index of a space is there and usable: exactly, where the space has more embeddings than one user's may be without it. And whether
+/// Two things. Whether the index of a space is there and usable: exactly, where embeddings are found by it, or there are more than one user's may be without it. And whether
 /// index_embeddings() is called at all: by what the last VACUUM or ANALYZE counted, for who has more than `EXACT` is known only by reading all that wait.
 fn embedding_index() -> Finding {
     // A space whose vectors are too long for an index has none by design.
@@ -310,23 +310,35 @@ fn embedding_index() -> Finding {
         })
         .collect()
     });
-    let (mut lost, mut waiting) = (Vec::new(), Vec::new());
+    let (mut lost, mut missed, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
     for (model, relation, is_there, is_valid, codes, near) in spaces {
         if !is_valid {
-            let many = format!("SELECT count(*) > {EXACT} FROM (SELECT FROM memory.{relation} LIMIT {EXACT} + 1) AS t");
-            if spi::read_once(&many, &[], |rows| spi::unwrap(rows.first().get_one())) == Some(true) {
-                let state = if is_there { "is not valid" } else { "is not there" };
-                lost.push(format!("{model}: the index of more than {EXACT} embeddings {state}"));
+            let state = if is_there { "is not valid" } else { "is not there" };
+            let exists = |rows: &str| {
+                let sql = format!("SELECT EXISTS (SELECT FROM memory.{relation} AS t {rows})");
+                spi::read_once(&sql, &[], |rows| spi::unwrap(rows.first().get_one())) == Some(true)
+            };
+            if exists("WHERE t.indexed") {
+                lost.push(format!(
+                    "{model}: the index that embeddings of memory.{relation} are found by {state}"
+                ));
+            } else if exists(&format!("OFFSET {EXACT}")) {
+                missed.push(format!("{model}: the index of more than {EXACT} embeddings {state}"));
             }
         } else if codes > MANY_WAIT && near < codes / 10.0 {
             waiting.push(format!("{model}: some {codes} embeddings are not in its index"));
         }
     }
     if !lost.is_empty() {
-        lost.append(&mut waiting);
-        return Finding::degraded(
+        return Finding::failing(
             lost.join("; "),
-            "Searches of many read every embedding. REINDEX INDEX CONCURRENTLY it where it is not valid; where it is not there, restore it from a dump of the schema, or make the space anew.",
+            "Searches do not find them. UPDATE that table SET indexed = false WHERE indexed has them read one by one again. REINDEX the index where it is not valid.",
+        );
+    }
+    if !missed.is_empty() {
+        return Finding::degraded(
+            missed.join("; "),
+            "Searches read every embedding. REINDEX the index where it is not valid; where it is not there, make the space anew, or the index as a dump of the schema has it.",
         );
     }
     if waiting.is_empty() {

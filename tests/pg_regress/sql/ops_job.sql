@@ -98,6 +98,9 @@ DROP TABLE told;
 -- an unknown job
 SELECT memory.run_job('cleaning');
 SELECT memory.run_job(NULL);
+-- what is noted is a job's, whose name is a label of metrics
+SELECT memory.note_job_run('mine', 1, 1, 1, NULL);
+SELECT memory.note_job_run(NULL, 1, 1, 1, NULL);
 -- the worker is told to do nothing here
 SELECT configured, naptime, last_round_at, rounds FROM memory.worker_status();
 

@@ -224,6 +224,10 @@ SELECT fill(1);
 SELECT name, state, detail FROM unwell() WHERE name = 'embedding_index';
 SELECT format('DROP INDEX memory.%I', relation || '_near') FROM memory.embedding_spaces \gexec
 SELECT name, state, detail FROM unwell() WHERE name = 'embedding_index';
+SELECT format('UPDATE memory.%I SET indexed = true', relation) FROM memory.embedding_spaces \gexec
+SELECT name, state, detail FROM unwell() WHERE name = 'embedding_index';
+SELECT format('UPDATE memory.%I SET indexed = false', relation) FROM memory.embedding_spaces \gexec
+SELECT name, state, detail FROM unwell() WHERE name = 'embedding_index';
 ROLLBACK;
 -- in a READ ONLY transaction it works as well, and takes no transaction id
 BEGIN READ ONLY;
