@@ -5,22 +5,60 @@
 //! would read the same: the role may read the table, row-level security is on, and the table has one policy, the extension's, which lets
 //! everybody see what the context allows; whose rows are asked for comes from `context::subject`.
 
-use pgrx::pg_sys;
+use std::cell::Cell;
+
+use pgrx::{FromDatum, pg_sys};
 
 use super::range::{self, Scan};
 use super::rows::Row;
-use super::xact;
+use super::spi::PinnedPath;
+use super::{catalog, xact};
 
-/// Whether a statement of the current role would see all that the context allows of the table, and this may read it in its stead.
+/// Whether a statement of the current role would see all that the context allows of the table, and this may read it in its stead. The caller holds
+/// a lock on the table.
 pub fn may_read(relation: pg_sys::Oid) -> bool {
-    // SAFETY: the caller holds a lock on the relation, so its entry in the cache stays as it is; its policies are a list or nothing.
-    unsafe {
+    // SAFETY: a setting of the backend.
+    unsafe { pg_sys::row_security && range::may_read(relation) && is_as_declared(relation) }
+}
+
+/// What `context::access::secure` has made the policy of a table of users' rows, as PostgreSQL writes it.
+const CONDITION: &std::ffi::CStr = c"((tenant_id = memory.current_tenant_id()) AND ((user_id >= memory.context_user_low()) AND (user_id <= memory.context_user_high())))";
+
+thread_local! {
+    /// The table that was looked at last, what `catalog::epoch_of` it was, and what was found.
+    static DECLARED: Cell<(pg_sys::Oid, u64, bool)> = const { Cell::new((pg_sys::InvalidOid, 0, false)) };
+}
+
+/// Whether the table has the extension's policy for users' rows, as it was declared, and no other.
+fn is_as_declared(relation: pg_sys::Oid) -> bool {
+    let epoch = catalog::epoch_of(relation);
+    let (known, seen, declared) = DECLARED.get();
+    if known == relation && seen == epoch {
+        return declared;
+    }
+    let _pinned = PinnedPath::new();
+    // SAFETY: the caller holds a lock on the relation, so its entry in the cache stays as it is; its policies are a list or nothing, each with an
+    // array of roles, of which one that is nobody's role is everybody. The text of the expression is palloc'd.
+    let declared = unsafe {
         let table = pg_sys::RelationIdGetRelation(relation);
         let policies = (*table).rd_rsdesc;
-        let alone = !policies.is_null() && pgrx::PgList::<std::ffi::c_void>::from_pg((*policies).policies).len() == 1;
+        let policies =
+            (!policies.is_null()).then(|| pgrx::PgList::<pg_sys::RowSecurityPolicy>::from_pg((*policies).policies));
+        let declared = policies.filter(|policies| policies.len() == 1).is_some_and(|policies| {
+            let policy = &*policies.get_ptr(0).expect("there is one");
+            let roles = Vec::<pg_sys::Oid>::from_datum(pg_sys::Datum::from(policy.roles), false).unwrap_or_default();
+            let context = pg_sys::deparse_context_for(c"t".as_ptr(), relation);
+            let text = pg_sys::deparse_expression(policy.qual.cast(), context, false, false);
+            policy.polcmd == b'*' as std::ffi::c_char
+                && policy.permissive
+                && roles == [pg_sys::InvalidOid]
+                && std::ffi::CStr::from_ptr(text) == CONDITION
+        });
         pg_sys::RelationClose(table);
-        alone && pg_sys::row_security && range::may_read(relation)
-    }
+        declared
+    };
+    DECLARED.set((relation, epoch, declared));
+    declared
 }
 
 /// How many index entries are gathered at once, in how many words.

@@ -322,18 +322,7 @@ fn a_policy_of_ones_own_is_obeyed_by_what_is_kept() {
     owner
         .batch_execute("ALTER ROLE svc NOINHERIT; CREATE ROLE narrow; GRANT narrow TO svc; SELECT memory.grant_access('narrow', 'service')")
         .unwrap();
-    for number in 0..60 {
-        owner.batch_execute(&insert_node(0, &node(number))).unwrap();
-    }
-    // Each to the five after it, by kinds in turn.
-    owner
-        .batch_execute(
-            "INSERT INTO memory.relationships (tenant_id, user_id, from_node_id, to_node_id, relationship_type)
-             SELECT tenant_id, user_id, node_id, other, (ARRAY['led_to', 'depends_on', 'produces'])[1 + place % 3]
-             FROM (SELECT n.*, lead(n.node_id, step) OVER (PARTITION BY step ORDER BY n.node_id) AS other, row_number() OVER () AS place
-                   FROM memory.nodes AS n, generate_series(1, 5) AS step) AS n WHERE other IS NOT NULL",
-        )
-        .unwrap();
+    link(&mut owner);
     owner
         .batch_execute(
             "SELECT memory.store_embeddings('m', array_agg(node_id ORDER BY node_id), array_agg('[1,2,3,5]'::vector), tenant => 'acme', user_id => 'u0')
@@ -375,4 +364,132 @@ fn a_policy_of_ones_own_is_obeyed_by_what_is_kept() {
         assert_eq!(walk(&mut client, policy), whole, "another role's policy: {policy}");
         assert_eq!(nearest(&mut client, policy), all, "another role's policy: {policy}");
     }
+}
+
+/// Sixty nodes of user u0, each with relationships to the five after it, by kinds in turn.
+fn link(owner: &mut Client) {
+    for number in 0..60 {
+        owner.batch_execute(&insert_node(0, &node(number))).unwrap();
+    }
+    owner
+        .batch_execute(
+            "INSERT INTO memory.relationships (tenant_id, user_id, from_node_id, to_node_id, relationship_type)
+             SELECT tenant_id, user_id, node_id, other, (ARRAY['led_to', 'depends_on', 'produces'])[1 + place % 3]
+             FROM (SELECT n.*, lead(n.node_id, step) OVER (PARTITION BY step ORDER BY n.node_id) AS other, row_number() OVER () AS place
+                   FROM memory.nodes AS n, generate_series(1, 5) AS step) AS n WHERE other IS NOT NULL",
+        )
+        .unwrap();
+}
+
+/// Of what is kept by nobody, steps of a walk are read past the executor: they see what a statement does, and are seen as one is.
+#[test]
+fn a_step_past_the_executor_reads_what_a_statement_does() {
+    let cluster = Cluster::with("under", true, &["memory.graph_cache_size = 0", "autovacuum = off"]);
+    cluster.create_database("app");
+    let mut owner = cluster.connect("app", SUPERUSER);
+    owner.batch_execute(SET_UP).unwrap();
+    link(&mut owner);
+    let connect = || {
+        let mut client = cluster.connect("app", "svc");
+        client
+            .batch_execute("SELECT memory.set_security_context('acme', 'u0', is_local => false)")
+            .unwrap();
+        client
+    };
+    let ask = |client: &mut Client, start: u64, depth: u32| -> String {
+        let sql = format!(
+            "SELECT coalesce(string_agg(t::text, ' '), '') FROM memory.traverse('{{{}}}', {depth}, 'both') AS t",
+            node(start)
+        );
+        client.query_one(&sql, &[]).unwrap().get(0)
+    };
+    let mut client = connect();
+    let whole = ask(&mut client, 0, 4);
+    assert!(whole.len() > 1000);
+    // of a whole tenant
+    client
+        .batch_execute("SELECT memory.set_security_context('acme', service_name => 'test', is_local => false)")
+        .unwrap();
+    assert_eq!(ask(&mut client, 0, 4), whole);
+    let mut client = connect();
+    // The extension's own policy, changed: by its condition, its roles, and back.
+    let context = "tenant_id = memory.current_tenant_id() AND user_id BETWEEN memory.context_user_low() AND memory.context_user_high()";
+    for (change, is_as_before) in [
+        (format!("USING ({context} AND relationship_type <> 'produces')"), false),
+        (format!("USING ({context})"), true),
+        (format!("TO {SUPERUSER}"), false),
+        ("TO public".to_owned(), true),
+    ] {
+        let sql = format!("ALTER POLICY context ON memory.relationships {change}");
+        owner.batch_execute(&sql).unwrap();
+        assert_eq!(ask(&mut client, 0, 4) == whole, is_as_before, "{change}");
+    }
+    // Another policy beside it, in the order of names before and behind it; no privilege.
+    for name in ["beside", "zero"] {
+        owner
+            .batch_execute(&format!(
+                "CREATE POLICY {name} ON memory.relationships AS RESTRICTIVE USING (relationship_type <> 'produces')"
+            ))
+            .unwrap();
+        assert_ne!(ask(&mut client, 0, 4), whole, "{name}");
+        owner
+            .batch_execute(&format!("DROP POLICY {name} ON memory.relationships"))
+            .unwrap();
+        assert_eq!(ask(&mut client, 0, 4), whole, "{name}");
+    }
+    owner
+        .batch_execute("REVOKE SELECT ON memory.relationships FROM svc")
+        .unwrap();
+    let walk = format!("SELECT FROM memory.traverse('{{{}}}')", node(0));
+    let refused = client.batch_execute(&walk).unwrap_err();
+    assert_eq!(refused.code().map(|code| code.code()), Some("42501"), "{refused}");
+    owner
+        .batch_execute("GRANT SELECT ON memory.relationships TO svc")
+        .unwrap();
+    assert_eq!(ask(&mut client, 0, 4), whole);
+    // As src/pg/under.rs knows it: where PostgreSQL writes it in another way, a statement reads, and walks take twice as long.
+    let mut writer = cluster.connect("app", SUPERUSER);
+    writer.batch_execute("SET search_path = pg_catalog, pg_temp").unwrap();
+    let condition =
+        "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE polrelid = 'memory.relationships'::regclass";
+    assert_eq!(
+        writer.query_one(condition, &[]).unwrap().get::<_, String>(0),
+        "((tenant_id = memory.current_tenant_id()) AND ((user_id >= memory.context_user_low()) AND (user_id <= memory.context_user_high())))"
+    );
+    // Two who each read what the other deletes, of pages that all see: one of them is told.
+    owner.batch_execute("VACUUM memory.relationships").unwrap();
+    let mut other = connect();
+    let begin = "BEGIN ISOLATION LEVEL SERIALIZABLE";
+    // By their places: a statement that looks for them would read more than it deletes.
+    let delete = |from: u64| {
+        let one = format!(
+            "SELECT ctid::text FROM memory.relationships WHERE from_node_id = '{}' LIMIT 1",
+            node(from)
+        );
+        let place: String = cluster.connect("app", SUPERUSER).query_one(&one, &[]).unwrap().get(0);
+        format!("DELETE FROM memory.relationships WHERE ctid = '{place}'")
+    };
+    let deletes = [delete(40), delete(0)];
+    client.batch_execute(begin).unwrap();
+    other.batch_execute(begin).unwrap();
+    ask(&mut client, 0, 1);
+    ask(&mut other, 40, 1);
+    let outcomes = [
+        client.batch_execute(&deletes[0]),
+        other.batch_execute(&deletes[1]),
+        client.batch_execute("COMMIT"),
+        other.batch_execute("COMMIT"),
+    ];
+    let codes: Vec<String> = outcomes
+        .iter()
+        .filter_map(|outcome| outcome.as_ref().err()?.code().map(|code| code.code().to_owned()))
+        .collect();
+    assert_eq!(codes.first().map(String::as_str), Some("40001"), "{codes:?}");
+    // Without an index it is a statement that reads.
+    let mut client = connect();
+    let before = ask(&mut client, 20, 3);
+    owner
+        .batch_execute("DROP INDEX memory.relationships_out_idx, memory.relationships_in_idx")
+        .unwrap();
+    assert_eq!(ask(&mut client, 20, 3), before);
 }
