@@ -221,6 +221,49 @@ fn used(pid: i32) -> Duration {
     Duration::from_nanos(nanoseconds.expect("the backend is there"))
 }
 
+/// The most memory that a backend has had so far, in kB.
+fn peak(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    number.expect("the backend is there")
+}
+
+/// However many rows a statement writes, and however long they are, their entries do not wait in memory.
+#[test]
+fn the_entries_of_a_large_statement_take_little_memory() {
+    let (cluster, mut client) = server("entries", &["shared_buffers = '2MB'", "max_wal_size = '4GB'"]);
+    for (what, rows, path, most) in [
+        ("rows", 150_000, "'/' || i", 24_000),
+        (
+            "long ones",
+            400,
+            "(SELECT string_agg(md5(i || ' ' || j), '') FROM generate_series(1, 6000) AS j)",
+            24_000,
+        ),
+    ] {
+        let mut writer = cluster.connect("d", SUPERUSER);
+        writer.batch_execute(CONTEXT).unwrap();
+        write(&mut writer, 100);
+        let pid = backend(&mut writer);
+        let before = peak(pid);
+        writer
+            .batch_execute(&format!(
+                "INSERT INTO memory.navigation (tenant_id, user_id, path)
+                 SELECT memory.current_tenant_id(), 'large', {path} FROM generate_series(1, {rows}) AS i"
+            ))
+            .unwrap();
+        let more = peak(pid) - before;
+        println!("{rows} {what}: {more} kB more");
+        assert!(more < most, "{rows} {what} took {more} kB");
+        let logged = lines(
+            &mut client,
+            "SELECT count(*) FROM memory.audit_log WHERE user_id = 'large'",
+        );
+        assert_eq!(logged, [if rows == 400 { "150400" } else { "150000" }]);
+    }
+}
+
 /// How much processor time a statement used after it was told to stop. None where it had finished by then.
 fn overrun(client: &mut Client, statement: &str, after: Duration) -> Option<Duration> {
     let pid = backend(client);
