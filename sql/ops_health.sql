@@ -18,6 +18,6 @@ AS 'MODULE_PATHNAME', 'verify_wrapper';
 COMMENT ON FUNCTION memory.verify() IS
     'Exercises the whole stack with a tenant of its own, which it rolls back: resolver, context, session, event, graph, searches, isolation, archive, audit, '
     'encryption and tokens where there is a master key, export, seal, erasure. A line per check; an error is a line that is not ok, with its SQLSTATE. Leaves nothing but a gap in the audit log''s ids and dead rows. '
-    'An operator''s, without a security context (else 42501). On a standby and in a READ ONLY transaction 25006. Some 100 ms, and what an erasure takes to look through the audit log.';
+    'An operator''s, without a security context (else 42501). On a standby and in a READ ONLY transaction 25006. Under another isolation than READ COMMITTED 55000. Some 100 ms, and what an erasure takes to look through the audit log.';
 
 SELECT memory.allow('operator', 'health', 'verify');

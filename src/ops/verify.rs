@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 
 use crate::config;
 use crate::context;
+use crate::error::Error;
 use crate::pg::spi::{self, Statement, unwrap};
 use crate::pg::{process, xact};
 
@@ -277,6 +278,10 @@ fn verify() -> std::result::Result<
 > {
     spi::require_read_write(c"memory.verify()");
     context::refuse_if_set()?;
+    if xact::keeps_snapshot() {
+        let what = "memory.verify() works under READ COMMITTED only: each step is to see what the one before wrote";
+        return Err(Error::not_ready(what, "BEGIN ISOLATION LEVEL READ COMMITTED.").into());
+    }
     let slug = format!("verify-{:016x}", process::random());
     let last = LAST_ID.with(|last| last.read(&[], |rows| unwrap(rows.first().get_one::<i64>())));
     let mut verification = Verification {

@@ -82,7 +82,8 @@ impl Visit {
             pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
             pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle)
         };
-        started.then_some(Self(handle))
+        // Not made, and dropped, where there is none.
+        started.then(|| Self(handle))
     }
 
     pub fn is_over(&self) -> bool {

@@ -183,7 +183,7 @@ fn a_master_key_that_cannot_be_read_fails_what_it_has_encrypted() {
 
 #[test]
 fn rings_that_nobody_empties_are_told_of() {
-    // The launcher has the one place that a worker could have.
+    // PostgreSQL's own has the one place that a worker could have.
     let cluster = Cluster::with(
         "health-r",
         true,

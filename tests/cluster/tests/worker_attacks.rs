@@ -165,3 +165,24 @@ fn settings_of_the_database_do_not_keep_its_jobs_from_the_audit_log() {
         "count(*) > 0 FROM memory.security_violations",
     );
 }
+
+#[test]
+fn where_no_process_is_free_for_it_the_server_goes_on() {
+    // Parallel queries of anybody's take the places; here the launchers, PostgreSQL's and ours, have both.
+    let conf = [
+        "max_worker_processes = 2",
+        "memory.worker_databases = 'app'",
+        "memory.worker_naptime = 1s",
+    ];
+    let cluster = Cluster::with("noplace", true, &conf);
+    cluster.create_database("app");
+    let mut app = cluster.connect("app", SUPERUSER);
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(is(&mut app, "rounds = 0 FROM memory.worker_status()"));
+    assert!(is(
+        &mut app,
+        "count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'memory_ext launcher' AND backend_start < now() - interval '2 seconds'"
+    ));
+    let log = cluster.log();
+    assert!(!log.contains("terminated by signal"), "{log}");
+}
