@@ -125,13 +125,15 @@ RESET ROLE;
 DELETE FROM memory.jobs WHERE job = 'embeddings';
 DELETE FROM memory.job_runs WHERE job = 'embeddings';
 -- what each did is added up; a success leaves the last error, a failure the last success
+BEGIN;
+DELETE FROM memory.jobs WHERE job = 'embeddings';
+DELETE FROM memory.job_runs WHERE job = 'embeddings';
 SELECT memory.note_job_run('embeddings', 1, 2, 5, NULL), memory.note_job_run('embeddings', 2, 1, 7, '57014 query_canceled'), memory.note_job_run('embeddings', 3, 1, 1, NULL);
 SELECT runs, failures, rows, seconds, last_seconds, last_success_at = last_started_at AS last, last_error FROM memory.jobs WHERE job = 'embeddings';
 SELECT memory.note_job_run('embeddings', 1, 1, 0, '55P03 lock_not_available');
 SELECT runs, failures, rows, last_failure_at = last_started_at AS failed, last_success_at IS NOT NULL AS succeeded, last_error FROM memory.jobs WHERE job = 'embeddings';
 SELECT batches, rows, error FROM memory.job_runs WHERE job = 'embeddings' ORDER BY id;
-DELETE FROM memory.jobs WHERE job = 'embeddings';
-DELETE FROM memory.job_runs WHERE job = 'embeddings';
+ROLLBACK;
 SELECT memory.drop_retention_policy('nodes', 'job-a');
 DROP FUNCTION job_refuse;
 SELECT memory.revoke_access('job_operator'), memory.revoke_access('job_app'), memory.revoke_access('job_service'), memory.revoke_access('job_auditor');
