@@ -203,14 +203,3 @@ raw_function!(run_job, pg_finfo_run_job, |call| {
     let batch = run(call.str(0)).unwrap_or_else(|error| error.raise());
     call.row([batch.rows.into_datum(), batch.more.into_datum()])
 });
-
-#[cfg(test)]
-mod tests {
-    use super::JOBS;
-
-    #[test]
-    fn each_job_may_be_noted() {
-        let names: Vec<&str> = JOBS.iter().map(|job| job.name).collect();
-        assert!(include_str!("../../sql/ops_job.sql").contains(&format!("'{{{}}}'", names.join(","))));
-    }
-}
