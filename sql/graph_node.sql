@@ -104,38 +104,6 @@ COMMENT ON FUNCTION memory.list_nodes(text[], text[], integer, text, text) IS
     'The newest nodes by created_at, of any of the context types and with all of the tags. An unknown context type is 22023, '
     'max_nodes below 1 too. Costs reading the nodes of the user (of the tenant, for a service that names none).';
 
--- Every writer of nodes locks them in this order first, and only the next statement, whose snapshot sees what was locked,
--- changes them: a change by way of an older version waits for others who wait for this transaction.
-CREATE FUNCTION memory.delete_nodes(node_ids uuid[], tenant text DEFAULT NULL, user_id text DEFAULT NULL) RETURNS bigint
-LANGUAGE sql
-BEGIN ATOMIC
-    SELECT FROM memory.writer(delete_nodes.tenant, delete_nodes.user_id) WHERE memory.check_needed('node_ids', delete_nodes.node_ids) IS NOT NULL;
-    SELECT n.node_id
-    FROM memory.subject(delete_nodes.tenant, delete_nodes.user_id) AS s
-    JOIN memory.nodes AS n ON n.tenant_id = s.tenant_id AND n.user_id = s.subject_id
-    WHERE n.node_id = ANY (delete_nodes.node_ids)
-    ORDER BY n.user_id, n.entity_system, n.entity_id, n.node_id
-    FOR UPDATE OF n;
-    -- The cascade takes a node's relationships one node after the other: two deletions at once, of the two ends of several, would wait
-    -- for each other. None is added meanwhile: that takes a lock on both nodes.
-    SELECT r.id
-    FROM memory.subject(delete_nodes.tenant, delete_nodes.user_id) AS s
-    JOIN memory.relationships AS r ON r.tenant_id = s.tenant_id AND r.user_id = s.subject_id
-    WHERE r.from_node_id = ANY (delete_nodes.node_ids) OR r.to_node_id = ANY (delete_nodes.node_ids)
-    ORDER BY r.id
-    FOR UPDATE OF r;
-    WITH deleted AS (
-        DELETE FROM memory.nodes AS n
-        USING memory.subject(delete_nodes.tenant, delete_nodes.user_id) AS s
-        WHERE n.tenant_id = s.tenant_id AND n.user_id = s.subject_id AND n.node_id = ANY (delete_nodes.node_ids)
-        RETURNING n.node_id
-    )
-    SELECT count(*) FROM deleted WHERE memory.subject(delete_nodes.tenant, delete_nodes.user_id) IS NOT NULL;
-END;
-COMMENT ON FUNCTION memory.delete_nodes(uuid[], text, text) IS
-    'Deletes nodes, ended ones too, with their relationships; gives how many there were. end_node() keeps the past. A '
-    'held user is 55000, node_ids NULL 22004.';
-
 CREATE FUNCTION memory.end_node(
     node_id uuid, valid_to timestamptz DEFAULT now(), tenant text DEFAULT NULL, user_id text DEFAULT NULL
 ) RETURNS void
@@ -154,29 +122,6 @@ END;
 COMMENT ON FUNCTION memory.end_node(uuid, timestamptz, text, text) IS
     'From valid_to on the node is not seen any more, nor are its relationships; as_of before that still sees them. Ending it '
     'again moves the end. An unknown node is P0002, valid_to before the node''s valid_from 22023.';
-
-CREATE FUNCTION memory.touch_nodes(node_ids uuid[], tenant text DEFAULT NULL, user_id text DEFAULT NULL) RETURNS bigint
-LANGUAGE sql
-BEGIN ATOMIC
-    SELECT FROM memory.writer(touch_nodes.tenant, touch_nodes.user_id) WHERE memory.check_needed('node_ids', touch_nodes.node_ids) IS NOT NULL;
-    SELECT n.node_id
-    FROM memory.subject(touch_nodes.tenant, touch_nodes.user_id) AS s
-    JOIN memory.nodes AS n ON n.tenant_id = s.tenant_id AND n.user_id = s.subject_id
-    WHERE n.node_id = ANY (touch_nodes.node_ids)
-        AND memory.holds_at(n.valid_from, n.valid_to, n.expires_at, statement_timestamp())
-    ORDER BY n.user_id, n.entity_system, n.entity_id, n.node_id
-    FOR NO KEY UPDATE OF n;
-    WITH touched AS (
-        UPDATE memory.nodes AS n SET last_accessed = now(), access_count = n.access_count + 1
-        FROM memory.subject(touch_nodes.tenant, touch_nodes.user_id) AS s
-        WHERE n.tenant_id = s.tenant_id AND n.user_id = s.subject_id AND n.node_id = ANY (touch_nodes.node_ids)
-            AND memory.holds_at(n.valid_from, n.valid_to, n.expires_at, statement_timestamp())
-        RETURNING n.node_id
-    )
-    SELECT count(*) FROM touched WHERE memory.subject(touch_nodes.tenant, touch_nodes.user_id) IS NOT NULL;
-END;
-COMMENT ON FUNCTION memory.touch_nodes(uuid[], text, text) IS
-    'Counts an access to each of these nodes (last_accessed, access_count); gives how many there were. NULL is 22004.';
 
 SELECT memory.allow('app', 'store_node', 'store_nodes', 'readable_nodes', 'get_nodes', 'holds_tags', 'list_nodes', 'delete_nodes',
     'end_node', 'touch_nodes');

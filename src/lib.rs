@@ -46,9 +46,14 @@ extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["session
 extension_sql_file!("../sql/graph.sql", name = "graph", requires = ["archive"]);
 extension_sql_file!("../sql/graph_node.sql", name = "graph_node", requires = ["graph"]);
 extension_sql_file!(
+    "../sql/graph_change.sql",
+    name = "graph_change",
+    requires = ["graph_node"]
+);
+extension_sql_file!(
     "../sql/graph_relationship.sql",
     name = "graph_relationship",
-    requires = ["graph_node"]
+    requires = ["graph_change"]
 );
 extension_sql_file!(
     "../sql/graph_user.sql",

@@ -14,6 +14,7 @@ mod memory;
 mod merge;
 mod node;
 mod path;
+mod place;
 mod question;
 mod rank;
 mod relationship;

@@ -9,6 +9,7 @@ use super::Direction;
 use super::adjacency::{self, Along, Sieve};
 use super::ground::{Edge, Graph, Kinds, Mixed, Node, Way};
 use super::memory::Lifetime;
+use super::place;
 use crate::context::Subject;
 use crate::pg::catalog::{Table, TableName};
 use crate::pg::rows::Query;
@@ -44,23 +45,24 @@ macro_rules! edges {
     };
 }
 
-/// Columns of those of some nodes that are seen. Of the id alone it is an index-only scan.
+/// Columns of those of some nodes that are seen, from where they stand: a planner, who knows nothing of users, would rather read all of one's.
 macro_rules! nodes {
     ($columns:literal) => {
         Query::new(
             concat!(
-                "SELECT ",
+                "SELECT n.* FROM unnest($4) AS asked (place) CROSS JOIN LATERAL (SELECT ",
                 $columns,
                 " FROM memory.nodes AS n
-                 WHERE n.tenant_id = $1 AND n.user_id BETWEEN $2 AND $3 AND n.node_id = ANY ($4)
+                 WHERE n.ctid = asked.place AND n.tenant_id = $1 AND n.user_id BETWEEN $2 AND $3
                      AND n.valid_from <= $5 AND (n.valid_to IS NULL OR n.valid_to > $5)
-                     AND (n.expires_at IS NULL OR n.expires_at > $5)"
+                     AND (n.expires_at IS NULL OR n.expires_at > $5)
+                 OFFSET 0) AS n"
             ),
             &[
                 pg_sys::UUIDOID,
                 pg_sys::TEXTOID,
                 pg_sys::TEXTOID,
-                pg_sys::UUIDARRAYOID,
+                pg_sys::TIDARRAYOID,
                 pg_sys::TIMESTAMPTZOID,
             ],
         )
@@ -176,7 +178,7 @@ impl Tables {
         let mut owners: BTreeMap<String, Vec<Node>> = BTreeMap::new();
         if !nodes.is_empty() {
             OWNERS.with(|query| {
-                query.each(&self.who(nodes), &mut |row| {
+                query.each(&self.standing(nodes), &mut |row| {
                     let nodes = match owners.get_mut(row.text(1)) {
                         Some(nodes) => nodes,
                         None => owners.entry(row.text(1).to_owned()).or_default(),
@@ -195,7 +197,7 @@ impl Tables {
     /// Calls `visit` with each of these nodes (distinct) that is seen.
     pub fn show(&self, nodes: &[Node], visit: &mut dyn FnMut(Shown<'_>)) {
         SHOWN.with(|query| {
-            query.each(&self.who(nodes), &mut |row| {
+            query.each(&self.standing(nodes), &mut |row| {
                 visit(Shown {
                     node: row.uuid(0),
                     context_type: row.text(1),
@@ -298,6 +300,14 @@ impl Tables {
     fn all(&self, most: u64) -> [DatumWithOid<'static>; 3] {
         let limit = i64::try_from(most).map_or(i64::MAX, |most| most.saturating_add(1));
         [self.tenant.into(), self.users.0.clone().into(), limit.into()]
+    }
+
+    /// As `who`, with where the nodes stand.
+    fn standing(&self, nodes: &[Node]) -> [DatumWithOid<'static>; 5] {
+        let users = (self.users.0.as_str(), self.users.1.as_str());
+        let places = place::of_nodes(*self.tenant.as_bytes(), users, nodes);
+        let [tenant, low, high, _, as_of] = self.who(&[]);
+        [tenant, low, high, array::places(&places), as_of]
     }
 
     fn who(&self, nodes: &[Node]) -> [DatumWithOid<'static>; 5] {
@@ -413,7 +423,7 @@ impl Graph for Tables {
     }
 
     fn seen(&mut self, nodes: &[Node], visit: &mut dyn FnMut(Node)) {
-        SEEN.with(|query| query.each(&self.who(nodes), &mut |row| visit(row.uuid(0))));
+        SEEN.with(|query| query.each(&self.standing(nodes), &mut |row| visit(row.uuid(0))));
     }
 
     fn seen_ends(&mut self, nodes: &[Node], visit: &mut dyn FnMut(Node)) {

@@ -31,6 +31,12 @@ pub struct Range<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Place(pub(super) pg_sys::ItemPointerData);
 
+impl Place {
+    pub fn tid(self) -> pg_sys::ItemPointerData {
+        self.0
+    }
+}
+
 /// Whether the current role may SELECT from the table.
 pub fn may_read(relation: pg_sys::Oid) -> bool {
     // SAFETY: a catalog lookup; the relation exists, or this raises.
@@ -270,6 +276,48 @@ pub fn find<'a>(
     if let Some((_, datum)) = last {
         // SAFETY: made above.
         unsafe { pg_sys::pfree(datum.cast_mut_ptr()) };
+    }
+    found
+}
+
+/// The rows of some users under each of these ids, by an index whose first two columns are tenant_id and a uuid: their places, as `find` gives them.
+/// `of` is the number of the table's column that says whose a row is, and the least and the greatest user.
+pub fn under(
+    relation: pg_sys::Oid,
+    index: pg_sys::Oid,
+    tenant: [u8; 16],
+    ids: &[u128],
+    (user, (low, high)): (usize, (&str, &str)),
+) -> Vec<Place> {
+    const KEYS: usize = 2;
+    let mut found = Vec::new();
+    let scan = Scan::open(relation, index, KEYS as i32, 0);
+    let mut keys = [pg_sys::ScanKeyData::default(); KEYS];
+    for id in ids {
+        let id = id.to_be_bytes();
+        // SAFETY: an open scan of an index with these columns; the datums are uuids, and outlive the fetches. The slot holds a row that the
+        // snapshot sees, whose column is a text, declared NOT NULL.
+        unsafe {
+            for (column, bytes) in [&tenant, &id].into_iter().enumerate() {
+                pg_sys::ScanKeyInit(
+                    &mut keys[column],
+                    column as i16 + 1,
+                    pg_sys::BTEqualStrategyNumber as u16,
+                    pg_sys::Oid::from(pg_sys::F_UUID_EQ),
+                    pg_sys::Datum::from(bytes.as_ptr()),
+                );
+            }
+            pg_sys::index_rescan(scan.scan, keys.as_mut_ptr(), KEYS as i32, std::ptr::null_mut(), 0);
+            while pg_sys::index_getnext_slot(scan.scan, pg_sys::ScanDirection::ForwardScanDirection, scan.slot) {
+                if found.len() % PAUSE == 0 {
+                    pgrx::check_for_interrupts!();
+                }
+                pg_sys::slot_getsomeattrs_int(scan.slot, user as i32);
+                if (low..=high).contains(&utf8(varlena(*(*scan.slot).tts_values.add(user - 1)))) {
+                    found.push(Place((*scan.slot).tts_tid));
+                }
+            }
+        }
     }
     found
 }

@@ -56,6 +56,8 @@ INSERT INTO scopes_test.calls (takes, call) VALUES
     ('read', $$graph_mermaid('{00000000-0000-7000-8000-000000000001}')$$),
     ('read', $$node_history('00000000-0000-7000-8000-000000000001')$$),
     ('read', $$node_changes('00000000-0000-7000-8000-000000000001', NULL, NULL)$$),
+    ('read', $$node_places('{00000000-0000-7000-8000-000000000001}', user_id => 'u')$$),
+    ('read', $$relationship_places('{00000000-0000-7000-8000-000000000001}', user_id => 'u')$$),
     ('read', $$node_as_of('00000000-0000-7000-8000-000000000001', now())$$),
     ('read', $$get_user_stats(user_id => 'u')$$),
     ('write', $$set_user_metadata('{"a": 1}', user_id => 'u')$$),
