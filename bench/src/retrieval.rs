@@ -103,7 +103,15 @@ impl Retrieval {
             assert!(unpacked.wait().unwrap().success(), "{}", file.display());
         }
         client.batch_execute(STORE).unwrap();
-        client.batch_execute("VACUUM").unwrap();
+        // Somebody's snapshot may keep it from pages that only searches of fresh data read twice.
+        let unseen =
+            "SELECT FROM pg_class WHERE oid = 'memory.search_documents'::regclass AND relallvisible < relpages";
+        loop {
+            client.batch_execute("VACUUM").unwrap();
+            if client.query(unseen, &[]).unwrap().is_empty() {
+                break;
+            }
+        }
         let mut client = cluster.connect(DATABASE, "bench_service");
         client.batch_execute("SET jit = off").unwrap();
         let rows = client.query("SELECT conversation, question, embedding::text, evidence FROM questions WHERE evidence <> '{}' ORDER BY conversation, question_no", &[]);
@@ -129,7 +137,13 @@ impl Retrieval {
             rival: self.median(RIVAL, 0),
             goal: None,
         };
-        vec![job("both legs", 0), job("both legs, neighbours => 1", 1)]
+        let bound = Job {
+            name: "search: 6,000 nodes, both legs, neighbours => 1 / 3 ms".to_owned(),
+            rival: Box::new(|| 3.0),
+            goal: Some(1.0),
+            ..job("", 1)
+        };
+        vec![job("both legs", 0), job("both legs, neighbours => 1", 1), bound]
     }
 
     fn median(&self, sql: &'static str, neighbours: i32) -> Side<'_> {
