@@ -4,8 +4,6 @@
 //!
 //! The nodes are read under row-level security, with the caller's privileges: what does not pass here is not in the answer.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone, Uuid};
@@ -18,7 +16,7 @@ use crate::graph;
 use crate::pg::catalog::TableName;
 use crate::pg::jsonb::Jsonb;
 use crate::pg::range::{self, Place};
-use crate::pg::rows::{Query, Row};
+use crate::pg::rows::Query;
 use crate::pg::{array, time};
 
 /// The nodes `n` that stand at the places $4, and their numbers `c.number`, in the scope $1 to $3: the end of a statement's FROM. By places, so
@@ -116,8 +114,6 @@ pub struct Filter<'a> {
     tiers: Option<Vec<String>>,
     content: Option<Jsonb<'a>>,
     as_of: TimestampWithTimeZone,
-    /// Where the nodes stand that have passed, by their ids: all statements of a search have one snapshot, and it asks for them again.
-    passed: RefCell<HashMap<u128, (Box<str>, Place)>>,
 }
 
 /// A node of the scope.
@@ -165,7 +161,6 @@ impl<'a> Filter<'a> {
             tiers: texts("tiers", asked.tiers, tier)?,
             content: asked.content.map(content).transpose()?,
             as_of: asked.as_of.unwrap_or_else(time::statement_start),
-            passed: RefCell::default(),
         })
     }
 
@@ -180,24 +175,12 @@ impl<'a> Filter<'a> {
     /// Where the nodes stand, for a statement that reads them as the caller; what is not in the scope is left out.
     pub fn find(&self, keys: &[Key<'_>]) -> Found {
         let (low, high) = self.scope.users();
-        let mut places: Vec<Option<Place>> = {
-            let passed = self.passed.borrow();
-            let place = |key: &Key<'_>| passed.get(&key.node).filter(|(user, _)| **user == *key.user);
-            keys.iter().map(|key| place(key).map(|(_, place)| *place)).collect()
-        };
-        let unknown: Vec<usize> = (0..keys.len())
-            .filter(|key| places[*key].is_none() && (low..=high).contains(&keys[*key].user))
-            .collect();
-        if !unknown.is_empty()
-            && let Some(table) = NODES.with(TableName::find)
-        {
-            let asked = unknown.iter().map(|key| (keys[*key].user, keys[*key].node));
-            for (number, place) in range::find(table.oid, table.indexes[0], self.scope.tenant, asked) {
-                places[unknown[number]] = Some(place);
-            }
-        }
-        let found = places.into_iter().enumerate();
-        let (keys, places) = found.filter_map(|(key, place)| Some((key, place?))).unzip();
+        let found = NODES.with(TableName::find).map_or_else(Vec::new, |table| {
+            let keys = keys.iter().map(|key| (key.user, key.node));
+            range::find(table.oid, table.indexes[0], self.scope.tenant, keys)
+        });
+        let inside = |(key, _): &(usize, Place)| (low..=high).contains(&keys[*key].user);
+        let (keys, places) = found.into_iter().filter(inside).unzip();
         Found { keys, places }
     }
 
@@ -216,16 +199,7 @@ impl<'a> Filter<'a> {
             self.content.into(),
         ];
         let arguments: Vec<DatumWithOid<'_>> = found.arguments(self.scope).into_iter().chain(conditions).collect();
-        let mut passed = self.passed.borrow_mut();
-        let mut pass = |row: &Row<'_>| {
-            let (number, key) = (row.bigint(0), found.key(row.bigint(0)));
-            passes[key] = true;
-            passed.insert(
-                keys[key].node,
-                (keys[key].user.into(), found.places[number as usize - 1]),
-            );
-        };
-        PASSING.with(|query| query.each(&arguments, &mut pass));
+        PASSING.with(|query| query.each(&arguments, &mut |row| passes[found.key(row.bigint(0))] = true));
         passes
     }
 
